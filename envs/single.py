@@ -1,0 +1,93 @@
+"""A task distribution as a single Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.definition import Array, Definition, Simulator
+from maml_rl.rl.tasks import Task
+
+__all__ = ["SingleTaskEnv"]
+
+
+class SingleTaskEnv(gym.Env[Array, Array]):
+    """Steps one environment of a `Definition`; satisfies `maml_rl.rl.tasks.TaskEnv`.
+
+    A task is set by `set_task` or by ``reset(options={"task": task})``, and stays until the next one; without either
+    the first reset draws one. Setting a task ends the episode.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  # as gym.Env declares it
+
+    def __init__(self, definition: Definition, simulator: Simulator, render_mode: str | None = None) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"`render_mode` must be None or 'rgb_array', got {render_mode!r}.")
+        self.definition, self.simulator, self.render_mode = definition, simulator, render_mode
+        self.observation_space: gym.Space[Any] = definition.observation_space
+        self.action_space: gym.Space[Any] = definition.action_space
+        self.horizon = definition.horizon
+        self._task: Task | None = None
+        self._states: list[Array] = []
+        self._running = False
+
+    @property
+    def task(self) -> Task | None:
+        """The task in force, if one has been set or drawn."""
+        return self._task
+
+    def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draws `count` tasks."""
+        return self.definition.sample_tasks(count, rng)
+
+    def set_task(self, task: Task) -> None:
+        """Makes `task` the next reset's; ends the episode.
+
+        Raises:
+            TaskError: unknown names or values out of range.
+        """
+        self._task = self.definition.check_task(task)
+        self._running = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Starts an episode; ``options={"task": task}`` sets the task first."""
+        super().reset(seed=seed)
+        if options and "task" in options:
+            self.set_task(options["task"])
+        if self._task is None:
+            self._task = self.sample_tasks(1, self.np_random)[0]
+        self._states = [self.simulator.initial(self.np_random)]
+        self._running = True
+        return self.definition.observe(self._states[-1][None])[0], {"task": self._task}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One environment step; info holds the task.
+
+        Raises:
+            ValueError: an action of the wrong shape or with entries that are not finite.
+            gymnasium.error.ResetNeeded: no episode is running.
+        """
+        if not self._running:
+            raise gym.error.ResetNeeded("no episode is running: call reset() first, also after setting a task.")
+        assert self._task is not None
+        controls = self.definition.control(self.definition.check_actions(action, None)[None])
+        state = self._states[-1][None]
+        after = self.simulator.advance(state, controls)
+        tasks = self.definition.stack_tasks([self._task])
+        reward = float(self.definition.reward(state, controls, after, tasks)[0])
+        ended = bool(self.definition.terminated(after, tasks)[0])
+        self._states.append(after[0])
+        cut = len(self._states) > self.horizon
+        self._running = not (ended or cut)
+        return self.definition.observe(after)[0], reward, ended, cut, {"task": self._task}
+
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        """A picture of the current state with the task drawn into it.
+
+        Raises:
+            gymnasium.error.ResetNeeded: there is no episode to draw.
+        """
+        if self._task is None or not self._states:
+            raise gym.error.ResetNeeded("nothing to draw: call reset() first.")
+        return self.definition.paint(np.stack(self._states), self._task, self.simulator)

@@ -1,0 +1,140 @@
+"""A task distribution as one Gymnasium vector environment that steps all its sub-environments at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from envs.definition import Array, Definition, Simulator
+from maml_rl.rl.tasks import Task
+
+__all__ = ["NativeTaskVectorEnv"]
+
+
+class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
+    """Steps n environments of a `Definition` in lockstep; satisfies `maml_rl.rl.tasks.VectorTaskEnv`.
+
+    It returns, bitwise, what n `SingleTaskEnv` with the same seeds, tasks and actions return. It never resets by
+    itself: ``reset(options={"reset_mask": mask})`` starts the chosen sub-environments again.
+
+    Args:
+        definition: the task distribution.
+        simulator: its dynamics.
+        num_envs: n.
+        max_episode_steps: a horizon shorter than the definition's, if any.
+    """
+
+    def __init__(
+        self, definition: Definition, simulator: Simulator, num_envs: int, max_episode_steps: int | None = None
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+        self.definition, self.simulator, self.num_envs = definition, simulator, num_envs
+        self.horizon = min(definition.horizon, max_episode_steps or definition.horizon)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
+        self.single_observation_space, self.single_action_space = definition.observation_space, definition.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._tasks: list[Task | None] = [None] * num_envs
+        self._task_arrays = {
+            name: np.zeros((num_envs, *np.shape(interval.low))) for name, interval in definition.parameters.items()
+        }
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._running = np.zeros(num_envs, bool)
+        self._elapsed = np.zeros(num_envs, int)
+        self._states: Array | None = None
+
+    @property
+    def tasks(self) -> list[Task | None]:
+        """The task of each sub-environment, None before one is set or drawn."""
+        return list(self._tasks)
+
+    def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draws `count` tasks."""
+        return self.definition.sample_tasks(count, rng)
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Gives each sub-environment its task; ends all episodes.
+
+        Raises:
+            ValueError: not one task for each sub-environment.
+            TaskError: unknown names or values out of range.
+        """
+        if len(tasks) != self.num_envs:
+            raise ValueError(f"`tasks` must have {self.num_envs} entries, one for each environment, got {len(tasks)}.")
+        self._task_arrays = self.definition.stack_tasks(tasks)
+        self._tasks = list(tasks)
+        self._running[:] = False
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Starts episodes: of all sub-environments, or of those in ``options["reset_mask"]``.
+
+        Args:
+            seed: one for each sub-environment, or a number that the i-th adds i to.
+            options: "tasks" sets all tasks first; "reset_mask", [n] bool, chooses.
+
+        Raises:
+            ValueError: a list of seeds, tasks or a mask of the wrong length.
+        """
+        options = options or {}
+        if "tasks" in options:
+            self.set_tasks(options["tasks"])
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"`reset_mask` must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}.")
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        if seeds is not None and len(seeds) != self.num_envs:
+            raise ValueError(f"`seed` must have {self.num_envs} entries, one for each environment, got {len(seeds)}.")
+        for index in np.flatnonzero(mask):
+            self._start(int(index), None if seeds is None else seeds[int(index)])
+        self._running[mask] = True
+        self._elapsed[mask] = 0
+        assert self._states is not None
+        return self.definition.observe(self._states), {}
+
+    def step(  # type: ignore[override]  # Gymnasium has one array type for rewards and flags
+        self, actions: Array
+    ) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """One step of every sub-environment.
+
+        Raises:
+            ValueError: actions of the wrong shape or with entries that are not finite.
+            gymnasium.error.ResetNeeded: an episode has ended and was not reset.
+        """
+        if not self._running.all():
+            index = int(np.flatnonzero(~self._running)[0])
+            raise gym.error.ResetNeeded(
+                f"environment {index} has no running episode: reset it (options={{'reset_mask': mask}}) before step()."
+            )
+        assert self._states is not None
+        controls = self.definition.control(self.definition.check_actions(actions, self.num_envs))
+        before, after = self._states, self.simulator.advance(self._states, controls)
+        rewards = self.definition.reward(before, controls, after, self._task_arrays)
+        ended = self.definition.terminated(after, self._task_arrays)
+        self._states = after
+        self._elapsed += 1
+        cut = self._elapsed >= self.horizon
+        self._running = ~(ended | cut)
+        return self.definition.observe(after), rewards, ended, cut, {}
+
+    def _start(self, index: int, seed: int | None) -> None:
+        generator = self._generators[index]
+        if seed is not None or generator is None:
+            generator = self._generators[index] = seeding.np_random(seed)[0]
+        if self._tasks[index] is None:
+            task = self._tasks[index] = self.sample_tasks(1, generator)[0]
+            for name, value in task.items():
+                self._task_arrays[name][index] = value
+        state = self.simulator.initial(generator)
+        if self._states is None:
+            self._states = np.zeros((self.num_envs, len(state)))
+        elif index == 0 or not self._states.flags.owndata:
+            self._states = self._states.copy()
+        self._states[index] = state

@@ -1,0 +1,42 @@
+"""The inner loop that every system shares: from meta-parameters to the path of an adapting learner."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from maml_rl.core.modes import Mode, unrolled
+from maml_rl.core.types import Batch, InnerState, Loss, Params, Rule, Step
+
+__all__ = ["adapt"]
+
+
+def adapt(
+    start: Params | InnerState,
+    batches: Sequence[Batch],
+    loss: Loss,
+    rule: Rule,
+    meta: Any = None,
+    mode: Mode | None = None,
+    first_step: int = 0,
+) -> list[InnerState]:
+    """phi_0 = start, phi_{k+1} = rule(phi_k, batches[k]): the adaptation path of one task.
+
+    `torch.func.vmap` maps it over tasks. `start` is never changed.
+
+    Args:
+        start: the initial parameters, or a state of an earlier path to go on from.
+        batches: the data of each inner step; K of them.
+        loss: ``loss(params, batch, step)``, a scalar.
+        rule: the inner update rule, such as `maml_rl.core.rules.sgd`.
+        meta: what the rule reads besides the parameters (learned rates, a network's weights), if anything.
+        mode: how derivatives pass through the path; unrolled where nothing is said.
+        first_step: the index of the first step, for going on from an earlier path.
+
+    Returns:
+        K + 1 states, the first of them the start.
+    """
+    state = start if isinstance(start, InnerState) else InnerState(start, rule.start(start, meta))
+    step = Step(
+        observe=lambda state, batch, index: rule.observe(loss, state.params, batch, index),
+        move=lambda signal, state, index: rule.move(signal, state, meta, index),
+    )
+    return (mode or unrolled()).walk(step, state, batches, first_step)

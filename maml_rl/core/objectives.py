@@ -1,0 +1,50 @@
+"""Which points of the adaptation path the meta-objective counts: sum_k v_k L(phi_k)."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+__all__ = ["Objective", "Point", "final", "uniform", "weighted"]
+
+
+class Point(NamedTuple):
+    """A point of the path, counted from 0 (before adaptation), and its weight v_k."""
+
+    step: int
+    weight: float
+
+
+class Objective(NamedTuple):
+    """A meta-objective: its name, and ``points(K)``, the points of a path of K steps that count."""
+
+    name: str
+    points: Callable[[int], list[Point]]
+
+
+def final() -> Objective:
+    """L(phi_K): asymptotic performance, the objective of MAML."""
+    return Objective("final", lambda steps: [Point(steps, 1.0)])
+
+
+def uniform() -> Objective:
+    """(1 / K) sum_{k=1..K} L(phi_k): speed of adaptation."""
+
+    def points(steps: int) -> list[Point]:
+        if steps < 1:
+            raise ValueError("the uniform objective averages over inner steps and needs at least one, got 0.")
+        return [Point(index, 1.0 / steps) for index in range(1, steps + 1)]
+
+    return Objective("uniform", points)
+
+
+def weighted(weights: Sequence[float]) -> Objective:
+    """sum_k weights[k] L(phi_k) over all K + 1 points, the one before adaptation included."""
+    values = tuple(float(weight) for weight in weights)
+
+    def points(steps: int) -> list[Point]:
+        if len(values) != steps + 1:
+            raise ValueError(
+                f"`weights` must have K + 1 = {steps + 1} entries for {steps} inner steps, got {len(values)}."
+            )
+        return [Point(index, value) for index, value in enumerate(values) if value != 0.0]
+
+    return Objective("weighted", points)

@@ -1,0 +1,1 @@
+"""Reinforcement learning on the core: tasks, sampling, policies, advantages and the outer trust-region update."""

@@ -1,0 +1,63 @@
+"""Returns and generalised advantages by backward recursion (Schulman et al., 2016), and their normalisation."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["discounted_returns", "generalised_advantages", "normalise"]
+
+
+def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
+    """G_t = r_t + g G_{t+1}.
+
+    Args:
+        rewards: [..., T], zero behind an episode's end.
+        discount: g.
+    """
+    result = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[..., 0])
+    for t in range(rewards.shape[-1] - 1, -1, -1):
+        running = rewards[..., t] + discount * running
+        result[..., t] = running
+    return result
+
+
+def generalised_advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, after: Tensor, discount: float, gae_lambda: float
+) -> Tensor:
+    """A_t = d_t + g l A_{t+1}, d_t = r_t + g v_{t+1} - v_t (Schulman et al., 2016, equation 16).
+
+    Args:
+        rewards: [..., T], zero where the mask is.
+        values: v_t, [..., T].
+        mask: [..., T], 1 for steps that happened.
+        after: v behind each episode's last step, [...]: zero where the horizon or the task ends it.
+        discount: g.
+        gae_lambda: l.
+
+    Returns:
+        [..., T], zero where the mask is.
+    """
+    result = torch.zeros_like(rewards)
+    running = torch.zeros_like(after)
+    next_value = after
+    for t in range(rewards.shape[-1] - 1, -1, -1):
+        valid = mask[..., t] > 0
+        delta = rewards[..., t] + discount * next_value - values[..., t]
+        running = torch.where(valid, delta + discount * gae_lambda * running, running)
+        next_value = torch.where(valid, values[..., t], next_value)
+        result[..., t] = torch.where(valid, running, 0.0)
+    return result
+
+
+def normalise(advantages: Tensor, mask: Tensor) -> Tensor:
+    """(A - mean) / std over the steps of each task that happened, and zero elsewhere.
+
+    Args:
+        advantages: [N, S].
+        mask: [N, S].
+    """
+    count = mask.sum(-1, keepdim=True)
+    mean = (advantages * mask).sum(-1, keepdim=True) / count
+    centred = (advantages - mean) * mask
+    std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
+    return centred / (std + 1e-8)

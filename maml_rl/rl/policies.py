@@ -1,0 +1,103 @@
+"""Policies as pure functions of explicit parameters, for one task or for all tasks at once."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from maml_rl.core.types import Params
+from maml_rl.rl.distributions import Categorical, DiagonalGaussian, Distribution
+
+__all__ = ["ACTIVATIONS", "Policy", "categorical_mlp", "gaussian_mlp"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+class Policy(NamedTuple):
+    """A policy: how its parameters start, what it does with observations, and the noise its actions are made of.
+
+    Attributes:
+        initial: ``initial(generator, dtype)`` draws parameters on the CPU.
+        act: ``act(params, observations)`` is the distribution of actions. `params` without and observations with
+            leading task dimensions, or both with, [N, ...] and [N, S, O].
+        draw_noise: ``draw_noise(rng, shape)`` is float32 noise for samples of this shape.
+        distribution: ``distribution(*tensors)`` is the distribution with these tensors.
+        action_shape: of one action; () where actions are discrete.
+    """
+
+    initial: Callable[[Generator, torch.dtype], Params]
+    act: Callable[[Params, Tensor], Distribution]
+    draw_noise: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+    distribution: Callable[..., Distribution]
+    action_shape: tuple[int, ...]
+
+
+def gaussian_mlp(
+    observation_size: int,
+    action_size: int,
+    hidden: Sequence[int] = (100, 100),
+    activation: str = "relu",
+    initial_std: float = 1.0,
+    minimum_std: float = 1e-6,
+) -> Policy:
+    """Gaussian policy with a multilayer perceptron for the mean and a free log-std (Finn et al., 2017, A.2).
+
+    The log-std is a parameter like the others, so the inner loop adapts it too. Below `minimum_std` it is clamped,
+    with zero gradient.
+    """
+    sizes = [observation_size, *hidden, action_size]
+    nonlinearity = ACTIVATIONS[activation]
+    floor = math.log(minimum_std)
+
+    def initial(generator: Generator, dtype: torch.dtype) -> Params:
+        log_std = torch.full((action_size,), math.log(initial_std), dtype=dtype)
+        return {**_initial_layers(sizes, generator, dtype), "log_std": log_std}
+
+    def act(params: Params, observations: Tensor) -> DiagonalGaussian:
+        mean = _forward(params, observations, len(sizes) - 1, nonlinearity)
+        return DiagonalGaussian(mean, params["log_std"].clamp(min=floor)[..., None, :])
+
+    def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.standard_normal((*shape, action_size), dtype=np.float32)
+
+    return Policy(initial, act, draw_noise, DiagonalGaussian, (action_size,))
+
+
+def categorical_mlp(
+    observation_size: int, actions: int, hidden: Sequence[int] = (100, 100), activation: str = "relu"
+) -> Policy:
+    """Softmax policy over `actions` choices with a multilayer perceptron for the logits."""
+    sizes = [observation_size, *hidden, actions]
+    nonlinearity = ACTIVATIONS[activation]
+
+    def act(params: Params, observations: Tensor) -> Categorical:
+        return Categorical(_forward(params, observations, len(sizes) - 1, nonlinearity))
+
+    def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.gumbel(size=(*shape, actions)).astype(np.float32)
+
+    return Policy(lambda generator, dtype: _initial_layers(sizes, generator, dtype), act, draw_noise, Categorical, ())
+
+
+def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype) -> Params:
+    """Xavier-uniform weights, U[-b, b] with b = sqrt(6 / (in + out)) (Glorot and Bengio, 2010); zero biases."""
+    params: Params = {}
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        bound = math.sqrt(6 / (fan_in + fan_out))
+        uniform = torch.rand(fan_out, fan_in, generator=generator, dtype=torch.float64)
+        params[f"layer{layer}.weight"] = ((2 * uniform - 1) * bound).to(dtype)
+        params[f"layer{layer}.bias"] = torch.zeros(fan_out, dtype=dtype)
+    return params
+
+
+def _forward(params: Params, inputs: Tensor, layers: int, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    for layer in range(layers):
+        weight, bias = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
+        inputs = inputs @ weight.mT + bias[..., None, :]
+        if layer < layers - 1:
+            inputs = activation(inputs)
+    return inputs

@@ -1,0 +1,61 @@
+"""What an environment has to offer to be a task distribution: two methods."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+
+__all__ = ["Task", "TaskEnv", "TaskError", "VectorTaskEnv"]
+
+Task: TypeAlias = dict[str, Any]
+"""One task, by the names of its parameters: ``{"velocity": 1.5}``. Plain numbers and lists, so it goes into JSON."""
+
+
+class TaskError(ValueError):
+    """A task that the environment does not know or does not accept."""
+
+
+@runtime_checkable
+class TaskEnv(Protocol):
+    """A Gymnasium environment that is a distribution over tasks.
+
+    These two methods are all that a third party implements; they stand on the unwrapped environment.
+    """
+
+    def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draws `count` tasks with `rng`, independently of the environment's own state."""
+
+    def set_task(self, task: Task) -> None:
+        """Makes `task` the one that the next `reset` starts.
+
+        Raises:
+            TaskError: the task has unknown names or values out of range.
+        """
+
+
+@runtime_checkable
+class VectorTaskEnv(Protocol):
+    """A Gymnasium vector environment whose sub-environments each have a task of their own.
+
+    Its `reset` takes a list of seeds and ``options={"reset_mask": mask}``; its autoreset mode is DISABLED.
+    """
+
+    num_envs: int
+    single_observation_space: gym.Space[Any]
+    single_action_space: gym.Space[Any]
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts all episodes, or those in the mask."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Observations, rewards, terminations, truncations and info of one step."""
+
+    def close(self, **kwargs: Any) -> None:
+        """Frees what the environments hold."""
+
+    def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draws `count` tasks with `rng`."""
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Gives each sub-environment its task; each then needs a reset."""

@@ -1,0 +1,40 @@
+"""Episodes of all tasks as arrays of one shape, with a mask where episodes ended early."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Trajectories"]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What one call of the sampler brings back: E episodes of at most T steps for each of N tasks.
+
+    Attributes:
+        observations: [N, E, T, O], before each action.
+        actions: [N, E, T, A] (or [N, E, T] where actions are discrete), as sampled: not clipped.
+        rewards: [N, E, T], zero where the mask is.
+        mask: [N, E, T], 1 for steps that happened and 0 behind an episode's end.
+        log_probs: [N, E, T], of the actions under the policy that took them, zero where the mask is.
+        last_observations: [N, E, O], after each episode's last step.
+        terminated: [N, E], true where the task ended the episode; false where the time limit did.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    mask: Tensor
+    log_probs: Tensor
+    last_observations: Tensor
+    terminated: Tensor
+
+    @property
+    def returns(self) -> Tensor:
+        """Undiscounted return of each episode, [N, E]."""
+        return self.rewards.sum(-1)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps in the data."""
+        return int(self.mask.sum())

@@ -1,0 +1,174 @@
+"""From an environment's id to a vector of task environments: native where there is one, else Sync or Async."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from maml_rl.rl.tasks import Task, TaskEnv, VectorTaskEnv
+
+__all__ = ["EnvironmentConfig", "EnvironmentError", "horizon_of", "make_single", "make_vector"]
+
+
+class EnvironmentError(ValueError):
+    """An environment that cannot be made, or that lacks what a task environment needs."""
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """Which task environment, and how it is run.
+
+    Attributes:
+        id: Gymnasium id; "package:Name-v0" imports the package first.
+        arguments: keyword arguments of the environment's constructor.
+        vector_arguments: further ones of a native vector version, such as num_threads.
+        backend: "auto" takes the native vector version if there is one, else "sync".
+        max_episode_steps: the horizon T, where it is to be shorter than the environment's own.
+    """
+
+    id: str = "envs:Navigation2D-v0"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    vector_arguments: dict[str, Any] = field(default_factory=dict)
+    backend: Literal["auto", "native", "sync", "async"] = "auto"
+    max_episode_steps: int | None = None
+
+
+def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
+    """One environment, for rendering or for drawing tasks; observations flattened where they are not vectors.
+
+    Raises:
+        EnvironmentError: unknown id, constructor failure, or missing task methods.
+    """
+    _spec(config)
+    kwargs = {**config.arguments, **extra}
+    env = _attempt(config, partial(gym.make, config.id, max_episode_steps=config.max_episode_steps, **kwargs))
+    if not isinstance(env.unwrapped, TaskEnv):
+        missing = [name for name in ("sample_tasks", "set_task") if not hasattr(env.unwrapped, name)]
+        raise EnvironmentError(
+            f"environment {config.id!r} is not a task distribution: {type(env.unwrapped).__name__} lacks "
+            f"{' and '.join(missing)}. Implement the two methods of maml_rl.rl.tasks.TaskEnv."
+        )
+    flat = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
+    return env if flat else gym.wrappers.FlattenObservation(env)
+
+
+def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
+    """`count` environments that step together, each with its own task.
+
+    Raises:
+        EnvironmentError: unknown id, constructor failure, missing task methods, or a backend there is none of.
+    """
+    if _spec(config).vector_entry_point is not None and config.backend in ("auto", "native"):
+        return _native(config, count)
+    if config.backend == "native":
+        raise EnvironmentError(f"environment {config.id!r} has no native vector version; use backend 'sync'.")
+    if config.vector_arguments:
+        raise EnvironmentError("`vector_arguments` are for native vector versions; backend sync or async has none.")
+    return _SingleTaskEnvs(config, count)
+
+
+def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
+    """Steps T after which every episode has ended.
+
+    Raises:
+        EnvironmentError: neither the configuration nor the environment names one.
+    """
+    own = getattr(envs, "horizon", None) or _spec(config).max_episode_steps
+    known = [steps for steps in (own, config.max_episode_steps) if steps is not None]
+    if not known:
+        raise EnvironmentError(f"environment {config.id!r} has no horizon; set environment.max_episode_steps.")
+    return int(min(known))
+
+
+def _spec(config: EnvironmentConfig) -> gym.envs.registration.EnvSpec:
+    def find() -> gym.envs.registration.EnvSpec:
+        module, _, name = config.id.rpartition(":")
+        if module:
+            __import__(module)
+        return gym.spec(name)
+
+    return _attempt(config, find)
+
+
+def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentError(f"environment {config.id!r} cannot be made: {reason}") from error
+
+
+def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
+    kwargs = {**config.arguments, **config.vector_arguments}
+    if config.max_episode_steps is not None:
+        kwargs["max_episode_steps"] = config.max_episode_steps
+    envs = _attempt(
+        config, lambda: gym.make_vec(config.id, num_envs=count, vectorization_mode="vector_entry_point", **kwargs)
+    )
+    if not isinstance(envs, VectorTaskEnv):
+        raise EnvironmentError(
+            f"the vector version of {config.id!r} is not a task distribution: {type(envs).__name__} lacks "
+            "sample_tasks or set_tasks. Implement the two methods of maml_rl.rl.tasks.VectorTaskEnv."
+        )
+    mode = getattr(envs, "metadata", {}).get("autoreset_mode")
+    if mode != AutoresetMode.DISABLED:
+        raise EnvironmentError(f"the vector version of {config.id!r} must not reset by itself, got {mode}.")
+    return envs
+
+
+class _AssignableTask(gym.Wrapper):
+    """Lets a vector environment's `set_attr` reach the environment's `set_task`."""
+
+    @property
+    def assigned_task(self) -> Task:
+        raise AttributeError("assigned_task can only be set")
+
+    @assigned_task.setter
+    def assigned_task(self, task: Task) -> None:
+        cast(TaskEnv, self.env.unwrapped).set_task(task)
+
+    def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
+        if name == "assigned_task":
+            self.assigned_task = value
+            return True
+        return bool(super().set_wrapper_attr(name, value, force=force))
+
+
+def _make_assignable(config: EnvironmentConfig) -> gym.Env:
+    return _AssignableTask(make_single(config))
+
+
+class _SingleTaskEnvs:
+    """Single task environments behind Gymnasium's SyncVectorEnv or AsyncVectorEnv."""
+
+    def __init__(self, config: EnvironmentConfig, count: int) -> None:
+        makers = [partial(_make_assignable, config)] * count
+        self._drawing = make_single(config)  # tasks are drawn here, in this process
+        vector = AsyncVectorEnv if config.backend == "async" else SyncVectorEnv
+        self._envs: Any = _attempt(config, lambda: vector(makers, autoreset_mode=AutoresetMode.DISABLED))
+        self.num_envs = count
+        self.single_observation_space = self._envs.single_observation_space
+        self.single_action_space = self._envs.single_action_space
+
+    def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
+        return cast(TaskEnv, self._drawing.unwrapped).sample_tasks(count, rng)
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        self._envs.set_attr("assigned_task", list(tasks))
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        return self._envs.reset(seed=seed, options=options)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        return self._envs.step(actions)
+
+    def close(self, **kwargs: Any) -> None:
+        self._drawing.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._envs.close()

@@ -1,0 +1,1 @@
+"""Running a system: configuration, training loop, checkpoints, records, evaluation and rendering."""

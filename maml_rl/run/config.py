@@ -1,0 +1,127 @@
+"""From YAML files and command-line overrides to a system's frozen dataclass, and back into a run folder."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from maml_rl.run.errors import UsageError
+from maml_rl.systems import SYSTEMS
+
+__all__ = ["LineParser", "config_to_dict", "dump_config", "load_config", "parser_for", "read_settings", "system_named"]
+
+DEFAULT_SYSTEM = "maml_trpo"
+
+
+class LineParser(ArgumentParser):  # type: ignore[misc]
+    """A parser whose errors are one line, raised as `UsageError`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, exit_on_error=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises instead of printing the usage of all options."""
+        raise UsageError(" ".join(str(message).split())) from ex
+
+
+def parser_for(system: str, **kwargs: Any) -> LineParser:
+    """A parser with `--config` and one option for each field of the system's configuration."""
+    parser = LineParser(**kwargs)
+    parser.add_argument("--config", action="config", help="YAML file with overrides of the defaults.")
+    parser.add_class_arguments(SYSTEMS[system][0])
+    return parser
+
+
+def system_named(argv: Sequence[str]) -> str:
+    """Which system a command line is about: its `--system`, that of its `--config` file, or the default one.
+
+    Raises:
+        UsageError: a file that cannot be read, or a name there is no system of.
+    """
+    probe = LineParser(add_help=False)
+    probe.add_argument("--config", type=str)
+    probe.add_argument("--system", type=str)
+    known = [
+        argument
+        for index, argument in enumerate(argv)
+        if argument.startswith(("--config", "--system")) or (index and argv[index - 1] in ("--config", "--system"))
+    ]
+    given = probe.parse_args(known)
+    name = given.system
+    if name is None and given.config is not None:
+        name = _read_yaml(Path(given.config)).get("system")
+    name = name or DEFAULT_SYSTEM
+    if name not in SYSTEMS:
+        raise UsageError(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
+    return str(name)
+
+
+def instantiate(parser: ArgumentParser, settings: Namespace, system: str) -> Any:
+    """The configuration that `settings` describe.
+
+    Raises:
+        UsageError: a combination that the configuration refuses.
+    """
+    names = {action.dest.split(".")[0] for action in parser._actions} & {
+        field.name for field in fields(SYSTEMS[system][0])
+    }
+    try:
+        made = parser.instantiate(settings)
+        return SYSTEMS[system][0](**{name: made[name] for name in names})
+    except (TypeError, ValueError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """Parses, with every failure as one line.
+
+    Raises:
+        UsageError: unknown option, wrong type, missing or malformed file.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return parser.parse_args(list(argv))
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def dump_config(config: Any, system: str) -> str:
+    """All fields as YAML that reads back to the same configuration."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None)
+
+
+def load_config(path: Path) -> tuple[str, Any]:
+    """The system and the configuration that a run folder's file describes.
+
+    Raises:
+        UsageError: the file is missing, malformed, or of an unknown system.
+    """
+    argv = ["--config", str(path)]
+    system = system_named(argv)
+    parser = parser_for(system)
+    return system, instantiate(parser, read_settings(parser, argv), system)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain containers."""
+    return asdict(config)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"configuration {path} cannot be read: {reason}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise UsageError(f"configuration {path} must hold names and values, got {type(content).__name__}.")
+    return content or {}

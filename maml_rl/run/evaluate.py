@@ -1,0 +1,106 @@
+"""Returns over gradient steps on held-out tasks: the numbers, their intervals, the files and the figure."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maml_rl.run.errors import RunFault
+
+__all__ = ["Evaluation", "interval", "table", "write"]
+
+
+class Evaluation(NamedTuple):
+    """Returns after each number of gradient steps.
+
+    Attributes:
+        returns: [K + 1, N, E].
+        tasks: N of them.
+        settings: how it was done; goes into the file.
+    """
+
+    returns: NDArray[np.float64]
+    tasks: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+    @property
+    def per_task(self) -> NDArray[np.float64]:
+        """Mean over episodes, [K + 1, N]."""
+        return self.returns.mean(-1)
+
+
+def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over tasks and half the width of its 95% interval, 1.96 s / sqrt(N), for [..., N]; nan for one task."""
+    count = per_task.shape[-1]
+    if count < 2:
+        return per_task.mean(-1), np.full(per_task.shape[:-1], np.nan)
+    return per_task.mean(-1), 1.96 * per_task.std(-1, ddof=1) / np.sqrt(count)
+
+
+def table(evaluation: Evaluation) -> str:
+    """One line a gradient step: return, and gain over the return before adaptation, with 95% intervals over tasks."""
+    per_task = evaluation.per_task
+    means, errors = interval(per_task)
+    gains, gain_errors = interval(per_task - per_task[0])
+    lines = ["gradient steps          return     gain over 0 steps"]
+    for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
+        line = f"{step:14d}  {_plus_minus(mean, error):>20}"
+        lines.append(line if step == 0 else f"{line}  {_plus_minus(gains[step], gain_errors[step]):>20}")
+    count, episodes = evaluation.returns.shape[1:]
+    lines.append(f"mean and 95% interval over {count} held-out tasks, {episodes} episodes each")
+    return "\n".join(lines)
+
+
+def write(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Writes `evaluation.json`, `evaluation.npz` and `adaptation.png`; returns their paths.
+
+    Raises:
+        RunFault: the folder cannot be written.
+    """
+    paths = [folder / name for name in ("evaluation.json", "evaluation.npz", "adaptation.png")]
+    means, errors = interval(evaluation.per_task)
+    summary = {
+        **evaluation.settings,
+        "return_mean": means.tolist(),
+        "return_interval95": [None if np.isnan(error) else float(error) for error in errors],
+        "tasks": evaluation.tasks,
+    }
+    names = evaluation.tasks[0].keys()
+    arrays = {f"task_{name}": np.array([task[name] for task in evaluation.tasks]) for name in names}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        np.savez(paths[1], **{"returns": evaluation.returns, **arrays})  # type: ignore[arg-type]
+        _draw(evaluation, paths[2])
+    except OSError as error:
+        raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
+    return paths
+
+
+def _plus_minus(mean: float, error: float) -> str:
+    return f"{mean:.2f}" if np.isnan(error) else f"{mean:.2f} +- {error:.2f}"
+
+
+def _draw(evaluation: Evaluation, path: Path) -> None:
+    os.environ.setdefault("MPLBACKEND", "agg")
+    from matplotlib.figure import Figure
+
+    per_task = evaluation.per_task
+    steps = np.arange(len(per_task))
+    means, errors = interval(per_task)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, per_task, color="#1f77b4", alpha=0.15, linewidth=0.8)
+    axes.errorbar(steps, means, np.nan_to_num(errors), color="#d62728", marker="o", capsize=4, linewidth=2)
+    axes.set_xticks(steps)
+    axes.set_xlabel("gradient steps")
+    axes.set_ylabel("return")
+    axes.set_title(
+        f"{evaluation.settings.get('environment', '')}: mean and 95% interval over {per_task.shape[1]} tasks",
+        fontsize=10,
+    )
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)

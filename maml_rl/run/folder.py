@@ -1,0 +1,90 @@
+"""A run folder: configuration, versions, records and checkpoints of one training run."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from maml_rl import __version__
+from maml_rl.run import checkpoint
+from maml_rl.run.config import dump_config, load_config
+from maml_rl.run.errors import UsageError
+
+__all__ = ["RunFolder"]
+
+_PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable_baselines3", "jsonargparse", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and contents of a run.
+
+    Attributes:
+        path: the folder.
+        system: name of the system.
+        config: its configuration.
+    """
+
+    path: Path
+    system: str
+    config: Any
+
+    @classmethod
+    def create(cls, path: Path, system: str, config: Any) -> "RunFolder":
+        """Makes the folder and writes configuration and versions.
+
+        Raises:
+            UsageError: the folder exists and is not empty, or cannot be made.
+        """
+        cls.require_free(path)
+        folder = cls(path, system, config)
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+            (path / "config.yaml").write_text(dump_config(config, system), encoding="utf-8")
+            (path / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"run folder {path} cannot be written: {error.strerror}.") from error
+        return folder
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raises `UsageError` unless the folder is new or empty."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"run folder {path} exists. Choose another --output, or go on with it by --resume.")
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The folder of an earlier run.
+
+        Raises:
+            UsageError: it is not a run folder.
+        """
+        if not (path / "config.yaml").is_file():
+            raise UsageError(f"{path} is not a run folder: it has no config.yaml.")
+        system, config = load_config(path / "config.yaml")
+        return cls(path, system, config)
+
+    def save(self, which: Literal["last", "best"], content: dict[str, Any]) -> None:
+        """Writes a checkpoint (see `checkpoint.save`)."""
+        checkpoint.save(self.path / "checkpoints" / f"{which}.pt", {"system": self.system, **content})
+
+    def load(self, which: str) -> dict[str, Any]:
+        """Reads a checkpoint (see `checkpoint.load`)."""
+        return checkpoint.load(self.path / "checkpoints" / f"{which}.pt", self.system)
+
+
+def versions() -> dict[str, Any]:
+    """What this run's numbers depend on beside its configuration."""
+    found: dict[str, Any] = {"maml_rl": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    found["machine"] = platform.machine()
+    found["cuda_device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return found

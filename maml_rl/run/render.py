@@ -1,0 +1,137 @@
+"""Films and pictures of adapted policies: panes side by side, one for each number of gradient steps."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from maml_rl.core.types import Params
+from maml_rl.rl.policies import Policy
+from maml_rl.rl.tasks import Task
+from maml_rl.run.errors import RunFault, UsageError
+
+__all__ = ["ENDINGS", "Pane", "check_ending", "film", "picture", "record"]
+
+Frame = NDArray[np.uint8]
+ENDINGS = (".mp4", ".gif", ".png")
+
+
+class Pane(NamedTuple):
+    """One episode as frames with a heading: gradient steps, task and return so far."""
+
+    frames: list[Frame]
+    total: float
+
+
+def record(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int) -> Pane:
+    """Plays one episode with the policy's most likely actions.
+
+    Args:
+        env: a single task environment with render mode "rgb_array".
+        policy: the policy.
+        params: its parameters after `step` gradient steps, without a task dimension.
+        task: which task.
+        step: the number in the heading.
+        seed: of the episode.
+    """
+    env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+    observation, _ = env.reset(seed=seed)
+    device, kind = params["layer0.weight"].device, params["layer0.weight"].dtype
+    frames, total, done = [_headed(_frame(env), step, task, 0.0)], 0.0, False
+    while not done:
+        seen = torch.as_tensor(np.asarray(observation)[None], dtype=kind, device=device)
+        with torch.no_grad():
+            action = policy.act(params, seen).mode()[0].cpu().numpy()
+        if isinstance(env.action_space, gym.spaces.Discrete):
+            action = action + env.action_space.start
+        observation, reward, ended, cut, _ = env.step(action)
+        total, done = total + float(reward), ended or cut
+        frames.append(_headed(_frame(env), step, task, total))
+    return Pane(frames, total)
+
+
+def check_ending(path: Path) -> None:
+    """Raises `UsageError` unless the file's ending is one that can be written here."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"the output must end in {', '.join(ENDINGS)}, got {path.name!r}.")
+    if path.suffix.lower() == ".mp4":
+        try:
+            import imageio_ffmpeg  # noqa: F401
+        except ImportError:
+            raise UsageError("mp4 needs the extra 'video' (pip install 'maml_rl[video]'); gif works without.") from None
+
+
+def film(rows: Sequence[Sequence[Pane]], path: Path, frames_per_second: int) -> None:
+    """Writes panes side by side, rows below each other, as mp4 or gif; a pane that has ended keeps its last frame.
+
+    Raises:
+        RunFault: the file cannot be written.
+    """
+    import imageio.v3 as iio
+
+    length = max(len(pane.frames) for row in rows for pane in row)
+    frames = [_sheet(rows, partial(_at, i)) for i in range(length)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".gif":
+            iio.imwrite(path, np.stack(frames), duration=1000 / frames_per_second, loop=0)
+        else:
+            iio.imwrite(path, np.stack(frames), fps=frames_per_second, codec="libx264", macro_block_size=2)
+    except OSError as error:
+        raise RunFault(f"{path} could not be written: {error}") from error
+
+
+def picture(rows: Sequence[Sequence[Pane]], path: Path) -> None:
+    """Writes each pane's last frame as one picture.
+
+    Raises:
+        RunFault: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_sheet(rows, lambda pane: pane.frames[-1])).save(path)
+    except OSError as error:
+        raise RunFault(f"{path} could not be written: {error}") from error
+
+
+def _at(index: int, pane: Pane) -> Frame:
+    return pane.frames[min(index, len(pane.frames) - 1)]
+
+
+def _sheet(rows: Sequence[Sequence[Pane]], frame: Callable[[Pane], Frame]) -> Frame:
+    sheet = np.concatenate([np.concatenate([frame(pane) for pane in row], axis=1) for row in rows], axis=0)
+    return sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2]  # video codecs want even sizes
+
+
+def _frame(env: gym.Env) -> Frame:
+    try:
+        return np.asarray(env.render(), np.uint8)
+    except RuntimeError as error:
+        raise RunFault(str(error)) from error
+
+
+def _headed(frame: Frame, step: int, task: Task, total: float) -> Frame:
+    """The frame below a band that says how many gradient steps, the return so far and the task."""
+    band = 48
+    picture = Image.new("RGB", (frame.shape[1], frame.shape[0] + band), "#222222")
+    picture.paste(Image.fromarray(frame), (0, band))
+    draw = ImageDraw.Draw(picture)
+    plural = "" if step == 1 else "s"
+    draw.text((8, 4), f"{step} gradient step{plural}   return {total:.1f}", "white", ImageFont.load_default(18))
+    draw.text((8, 27), _short(task), "#bbbbbb", ImageFont.load_default(14))
+    return np.asarray(picture)
+
+
+def _short(task: Task) -> str:
+    def text(value: Any) -> str:
+        if isinstance(value, (list, tuple)):
+            return "(" + ", ".join(text(entry) for entry in value) + ")"
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    return "task: " + ", ".join(f"{name} {text(value)}" for name, value in task.items())

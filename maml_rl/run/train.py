@@ -1,0 +1,186 @@
+"""The training loop of every system: iterate, record, save; resume exactly; lose nothing when something breaks."""
+
+import math
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.folder import RunFolder
+from maml_rl.run.records import Records
+
+__all__ = ["System", "train"]
+
+
+class System(Protocol):
+    """What the loop needs of a system. Its state is a dictionary that `torch.save` keeps exactly."""
+
+    selection_metric: str
+
+    def initial_state(self) -> dict[str, Any]:
+        """The state before the first iteration."""
+
+    def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """The next state, and metrics of the one that came in."""
+
+    def close(self) -> None:
+        """Frees what the system holds."""
+
+
+def train(
+    system: System,
+    folder: RunFolder,
+    iterations: int,
+    resume: bool = False,
+    say: Callable[[str], None] = tqdm.write,
+) -> bool:
+    """Runs meta-iterations up to `iterations`, with a checkpoint `last` after each and `best` by training return.
+
+    `best` holds the state whose own trajectories had the highest `selection_metric`: the one before its update.
+
+    Args:
+        system: what to train.
+        folder: where to write.
+        iterations: the last iteration's number plus one.
+        resume: goes on from the folder's `last`.
+        say: how messages reach the user.
+
+    Returns:
+        Whether training came to its end; False after an interrupt.
+
+    Raises:
+        RunFault: something broke; the message names the iteration. The last good state is saved.
+    """
+    progress = _Progress.resumed(folder, system) if resume else _Progress(system.initial_state())
+    records = Records(folder.path, progress.iteration)
+    watch = _GainWatch()
+    try:
+        with _interrupts(), tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True) as bar:
+            while progress.iteration < iterations:
+                metrics = _advance(system, folder, progress)
+                records.write(progress.iteration - 1, metrics)
+                folder.save("last", progress.content())
+                bar.set_postfix_str(_summary(metrics))
+                bar.update()
+                warning = watch.see(progress.iteration - 1, metrics)
+                if warning:
+                    say(warning)
+    except KeyboardInterrupt:
+        folder.save("last", progress.content())
+        say(f"interrupted after {progress.iteration} iterations; go on with --resume.")
+        return False
+    finally:
+        records.close()
+    return True
+
+
+class _Progress:
+    """Where a run stands: state, iterations done, environment steps taken, best training return so far."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state, self.iteration, self.env_steps, self.best = state, 0, 0.0, -math.inf
+
+    @classmethod
+    def resumed(cls, folder: RunFolder, system: System) -> "_Progress":
+        content = folder.load("last")
+        fresh = system.initial_state()
+        progress = cls(_like(content["state"], fresh, folder.path))
+        progress.iteration, progress.env_steps, progress.best = (
+            content["iteration"],
+            content["env_steps"],
+            content["best"],
+        )
+        return progress
+
+    def content(self) -> dict[str, Any]:
+        return {"state": self.state, "iteration": self.iteration, "env_steps": self.env_steps, "best": self.best}
+
+
+def _advance(system: System, folder: RunFolder, progress: _Progress) -> dict[str, float]:
+    """One iteration; `progress` changes only once all of it has succeeded."""
+    iteration = progress.iteration
+    try:
+        state, metrics = system.iterate(progress.state, iteration)
+    except (ArithmeticError, RuntimeError) as error:
+        raise RunFault(
+            f"iteration {iteration}: {error} The checkpoint `last` holds the state before this iteration."
+        ) from error
+    value = metrics[system.selection_metric]
+    if value > progress.best:
+        progress.best = value
+        folder.save("best", {**progress.content(), "best": value})
+    progress.env_steps += metrics["env_steps"]
+    metrics = {**metrics, "env_steps": progress.env_steps}
+    progress.state, progress.iteration = state, iteration + 1
+    return metrics
+
+
+def _like(state: Any, fresh: Any, path: Path) -> Any:
+    """A loaded state on the devices of a fresh one; refuses other names and shapes."""
+    if isinstance(fresh, dict) and isinstance(state, dict) and state.keys() == fresh.keys():
+        return {name: _like(state[name], fresh[name], path) for name in fresh}
+    if isinstance(fresh, torch.Tensor) and isinstance(state, torch.Tensor) and state.shape == fresh.shape:
+        return state.to(fresh.device)
+    if type(fresh) is type(state) and not isinstance(fresh, (dict, torch.Tensor)):
+        return state
+    raise UsageError(f"the checkpoint in {path} does not fit the run's configuration.")
+
+
+class _GainWatch:
+    """Notices that adaptation does not help: a mean gain over `window` iterations that is all but zero."""
+
+    def __init__(self, window: int = 25) -> None:
+        self._gains: deque[float] = deque(maxlen=window)
+
+    def see(self, iteration: int, metrics: dict[str, float]) -> str | None:
+        if "adaptation_gain" not in metrics:
+            return None
+        self._gains.append(metrics["adaptation_gain"])
+        if len(self._gains) < (self._gains.maxlen or 0):
+            return None
+        mean = sum(self._gains) / len(self._gains)
+        variance = sum((gain - mean) ** 2 for gain in self._gains) / (len(self._gains) - 1)
+        error = math.sqrt(variance / len(self._gains))
+        small = mean < 2 * error or mean < 0.005 * abs(metrics["return_before"])
+        window = len(self._gains)
+        if not small:
+            return None
+        self._gains.clear()
+        return (
+            f"warning: iteration {iteration}: the return after adaptation is no better than before (gain {mean:.3g} "
+            f"+- {2 * error:.2g} over {window} iterations). Train longer, or try another inner rate."
+        )
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    if "return_before" not in metrics:
+        return ""
+    rejected = " rejected" if metrics["line_search_rejected"] else ""
+    return (
+        f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}, "
+        f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,10 @@
+"""Systems by name: each module is one paper's configuration and wiring."""
+
+from typing import Any
+
+from maml_rl.systems import maml_trpo
+
+__all__ = ["SYSTEMS"]
+
+SYSTEMS: dict[str, tuple[type, Any]] = {"maml_trpo": (maml_trpo.Config, maml_trpo.MAMLTRPO)}
+"""name -> (configuration dataclass, constructor that takes one)."""

@@ -1,0 +1,327 @@
+"""MAML-TRPO: REINFORCE adapts to each task, a trust-region step moves the initialisation (Finn et al., 2017)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.random import SeedSequence
+
+from maml_rl.core.modes import Mode, first_order, unrolled
+from maml_rl.core.objectives import Objective, final, uniform, weighted
+from maml_rl.core.rules.sgd import Schedule, halved_after_first, listed, sgd
+from maml_rl.core.trust_region import TrustRegion
+from maml_rl.rl.collect import Collected, EstimatorConfig, collect
+from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
+from maml_rl.rl.sampler import Sampler, task_seeds
+from maml_rl.rl.tasks import Task
+from maml_rl.rl.trpo import MetaProblem, meta_step
+from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError
+
+__all__ = ["Config", "MAMLTRPO"]
+
+_TRAINING, _EVALUATION, _INITIALISATION = range(3)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network.
+
+    Attributes:
+        hidden: units of each hidden layer (Finn et al., 2017, A.2: 100, 100).
+        activation: of the hidden layers (Finn et al., 2017, A.2: relu).
+        initial_std: of the Gaussian before training, for continuous actions (both public codes: 1).
+        minimum_std: floor of the Gaussian's spread (both public codes: 1e-6).
+    """
+
+    hidden: list[int] = field(default_factory=lambda: [100, 100])
+    activation: Literal["relu", "tanh"] = "relu"
+    initial_std: float = 1.0
+    minimum_std: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _require("policy.hidden", all(units > 0 for units in self.hidden), "positive numbers", self.hidden)
+        _require("policy.minimum_std", self.minimum_std > 0, "positive", self.minimum_std)
+        _require("policy.initial_std", self.initial_std >= self.minimum_std, "at least minimum_std", self.initial_std)
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """Adaptation to one task.
+
+    Attributes:
+        steps: inner gradient steps in training, each with fresh trajectories (Finn et al., 2017: 1).
+        rate: learning rate of the first step, halved for all later ones (Finn et al., 2017, A.2: 0.1, then 0.05); or a
+            list, the rate of each step, whose last entry goes on.
+        mode: "unrolled" differentiates through the inner steps, "first_order" takes their gradients as constants.
+    """
+
+    steps: int = 1
+    rate: float | list[float] = 0.1
+    mode: Literal["unrolled", "first_order"] = "unrolled"
+
+    def __post_init__(self) -> None:
+        _require("inner.steps", self.steps >= 0, "at least 0", self.steps)
+        schedule_of(self.rate)
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The meta-update.
+
+    Attributes:
+        objective: "final" counts the policy after the last inner step (Finn et al., 2017), "uniform" those after each
+            step alike; a list weighs all steps + 1 points.
+        max_kl: largest divergence of the adapted policies in one meta-update (both public codes: 0.01).
+        cg_iterations: of conjugate gradient (both public codes: 10).
+        damping: added to the curvature (both public codes: 1e-5).
+        line_search_steps: lengths tried (both public codes: 15).
+        line_search_shrink: ratio of a tried length to the one before (both public codes: 0.8).
+        chunk: tasks differentiated together; small chunks stay in the processor's cache, a GPU wants all tasks.
+    """
+
+    objective: Literal["final", "uniform"] | list[float] = "final"
+    max_kl: float = 0.01
+    cg_iterations: int = 10
+    damping: float = 1e-5
+    line_search_steps: int = 15
+    line_search_shrink: float = 0.8
+    chunk: int = 10
+
+    def __post_init__(self) -> None:
+        _require("outer.max_kl", self.max_kl > 0, "positive", self.max_kl)
+        _require("outer.damping", self.damping >= 0, "at least 0", self.damping)
+        _require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
+        for name in ("cg_iterations", "line_search_steps", "chunk"):
+            _require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Config:
+    """MAML-TRPO. The defaults are Finn et al. (2017) on 2D navigation.
+
+    Attributes:
+        system: which system this is a configuration of.
+        environment: the task distribution.
+        policy: the policy network.
+        inner: adaptation.
+        estimator: advantages.
+        outer: the meta-update.
+        tasks: N, tasks in a meta-batch (Finn et al., 2017: 20 for navigation, 40 for locomotion).
+        episodes: E, episodes per task and inner step (Finn et al., 2017: 20; 40 for ant forward/backward).
+        iterations: meta-iterations (Finn et al., 2017: at most 500).
+        seed: of everything random in training.
+        device: "cpu" or "cuda", for the policy, adaptation and the meta-update; the simulation runs on the CPU.
+        precision: of the policy and the trajectories.
+        torch_threads: threads of the learner's arithmetic. Part of the configuration because sums depend on it in the
+            last bits; the number of simulation threads does not matter.
+    """
+
+    system: Literal["maml_trpo"] = "maml_trpo"
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    tasks: int = 20
+    episodes: int = 20
+    iterations: int = 500
+    seed: int = 1
+    device: str = "cpu"
+    precision: Literal["float32", "float64"] = "float32"
+    torch_threads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "episodes", "iterations", "torch_threads"):
+            _require(name, getattr(self, name) > 0, "at least 1", getattr(self, name))
+        _require("seed", self.seed >= 0, "at least 0", self.seed)
+        try:
+            objective_of(self.outer.objective).points(self.inner.steps)
+        except ValueError as error:
+            raise ValueError(f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}") from None
+
+
+class MAMLTRPO:
+    """The wiring. State is ``{"params": ...}``; every random number comes from (seed, iteration, inner step, task).
+
+    Raises:
+        ValueError: a device or an environment there is none of.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.device = device_of(config.device)
+        self.dtype = getattr(torch, config.precision)
+        torch.set_num_threads(config.torch_threads)
+        self.rule = sgd(schedule_of(config.inner.rate))
+        self.mode: Mode = {"unrolled": unrolled, "first_order": first_order}[config.inner.mode]()
+        self.objective = objective_of(config.outer.objective)
+        self.sampler = self._sampler(config.tasks, config.episodes)
+        self.policy = policy_of(config.policy, self.sampler)
+        self.selection_metric = "return_after"
+
+    def initial_state(self) -> dict[str, Any]:
+        """The state before the first meta-iteration."""
+        (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
+        params = self.policy.initial(generator, self.dtype)
+        return {"params": {name: leaf.to(self.device) for name, leaf in params.items()}}
+
+    def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """One meta-iteration: the next state, and metrics of the state that came in."""
+        config, began = self.config, perf_counter()
+        # One more entry than the seeds of trajectories have, so that tasks share a stream with none of them.
+        tasks = self.sampler.sample_tasks(SeedSequence([config.seed, _TRAINING, iteration, 0, 0, 1]))
+        collected = collect(
+            self.sampler,
+            self.policy,
+            state["params"],
+            tasks,
+            lambda step: task_seeds(config.seed, _TRAINING, iteration, step, config.tasks),
+            self.rule,
+            config.inner.steps,
+            config.estimator,
+        )
+        gathered = perf_counter()
+        problem = MetaProblem(
+            self.policy, state["params"], collected.batches, self.rule, self.mode, self.objective, config.outer.chunk
+        )
+        outer = config.outer
+        settings = TrustRegion(
+            outer.max_kl, outer.cg_iterations, outer.damping, outer.line_search_steps, outer.line_search_shrink
+        )
+        params, report = meta_step(problem, state["params"], settings)
+        finished = perf_counter()
+        steps = sum(trajectories.steps for trajectories in collected.trajectories)
+        metrics = {
+            **_return_metrics(collected),
+            "surrogate_before": report.loss_before,
+            "surrogate_after": report.loss_after,
+            "kl_before": report.divergence_before,
+            "kl_after": report.divergence_after,
+            "line_search_steps": float(report.tried),
+            "line_search_rejected": float(not report.accepted),
+            "curvature_indefinite": float(report.indefinite),
+            "env_steps": float(steps),
+            "sampling_s": collected.sampling_s,
+            "adaptation_s": collected.adaptation_s,
+            "meta_update_s": finished - gathered,
+            "steps_per_s": steps / (finished - began),
+        }
+        if "log_std" in params:
+            metrics["policy_std"] = float(params["log_std"].exp().mean())
+        return {"params": params}, metrics
+
+    def evaluate(
+        self,
+        state: dict[str, Any],
+        steps: int,
+        seed: int,
+        tasks: int,
+        episodes: int,
+        rates: Sequence[float] | None = None,
+        chosen: Sequence[Task] | None = None,
+        progress: Callable[[], Any] | None = None,
+    ) -> tuple[list[Task], Collected]:
+        """Adapts to held-out tasks: `steps` inner steps, returns at each of the steps + 1 points.
+
+        Args:
+            state: a training state.
+            steps: inner steps, whatever training used.
+            seed: of the tasks and episodes, in a stream that training never draws from.
+            tasks: how many.
+            episodes: per task and step.
+            rates: learning rates of the steps where they are not to be the configuration's.
+            chosen: these tasks instead of drawn ones.
+            progress: called after each of the steps + 1 points.
+        """
+        sampler = self._sampler(tasks, episodes)
+        try:
+            drawn = list(chosen) if chosen else sampler.sample_tasks(SeedSequence([seed, _EVALUATION, 0, 0, 0, 1]))
+            rule = self.rule if rates is None else sgd(listed(rates))
+            return drawn, collect(
+                sampler,
+                self.policy,
+                {name: leaf.to(self.device) for name, leaf in state["params"].items()},
+                drawn,
+                lambda step: task_seeds(seed, _EVALUATION, 0, step, tasks),
+                rule,
+                steps,
+                self.config.estimator,
+                progress,
+            )
+        finally:
+            sampler.close()
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.sampler.close()
+
+    def _sampler(self, tasks: int, episodes: int) -> Sampler:
+        return Sampler(self.config.environment, tasks, episodes, self.device, self.dtype)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"`device` must be 'cpu' or 'cuda', got {name!r}.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no CUDA device.")
+    return device
+
+
+def schedule_of(rate: float | Sequence[float]) -> Schedule:
+    """A number is halved after the first step; a list is taken as it is."""
+    return halved_after_first(rate) if isinstance(rate, (int, float)) else listed(rate)
+
+
+def objective_of(name: str | Sequence[float]) -> Objective:
+    """The meta-objective of a configuration."""
+    if isinstance(name, str):
+        return {"final": final, "uniform": uniform}[name]()
+    return weighted(name)
+
+
+def policy_of(config: PolicyConfig, sampler: Sampler) -> Policy:
+    """A Gaussian policy for a Box of actions, a categorical one for a Discrete space.
+
+    Raises:
+        EnvironmentError: another action space.
+    """
+    inputs = gym.spaces.flatdim(sampler.envs.single_observation_space)
+    actions = sampler.envs.single_action_space
+    if isinstance(actions, gym.spaces.Discrete):
+        return categorical_mlp(inputs, int(actions.n), config.hidden, config.activation)
+    if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1:
+        return gaussian_mlp(
+            inputs, actions.shape[0], config.hidden, config.activation, config.initial_std, config.minimum_std
+        )
+    raise EnvironmentError(f"policies exist for Discrete and one-dimensional Box actions, got {actions}.")
+
+
+def _return_metrics(collected: Collected) -> dict[str, float]:
+    returns = [float(trajectories.returns.mean()) for trajectories in collected.trajectories]
+    metrics = {f"return_step_{step}": value for step, value in enumerate(returns)}
+    per_task = (collected.trajectories[-1].returns - collected.trajectories[0].returns).mean(-1)
+    spread = float(per_task.std() / len(per_task) ** 0.5) if len(per_task) > 1 else float("nan")
+    return {
+        **metrics,
+        "return_before": returns[0],
+        "return_after": returns[-1],
+        "adaptation_gain": returns[-1] - returns[0],
+        "adaptation_gain_stderr": spread,
+    }
+
+
+def _require(name: str, holds: bool, expected: str, got: Any) -> None:
+    if not holds:
+        raise ValueError(f"`{name}` must be {expected}, got {got}.")

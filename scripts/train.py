@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+"""Meta-trains: python scripts/train.py --config configs/maml_trpo/2d-navigation.yaml --output runs/navigation."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from maml_rl.run.cli import build_system, exit_code
+from maml_rl.run.config import LineParser, config_to_dict, instantiate, parser_for, read_settings, system_named
+from maml_rl.run.errors import UsageError
+from maml_rl.run.folder import RunFolder
+from maml_rl.run.train import train
+from maml_rl.systems import SYSTEMS
+
+# What may differ when a run goes on; anything else would make it another run.
+_EXTENDABLE = {"iterations"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains a new run, or goes on with one."""
+    system, settings, parser = _parse(argv)
+    if settings.output is None:
+        raise UsageError("say where the run goes: --output runs/NAME.")
+    path = Path(settings.output)
+    if settings.resume:
+        folder = RunFolder.open(path)
+        # The run's own file stands first, so that only what this command line says can differ from it.
+        _, settings, parser = _parse(["--config", str(path / "config.yaml"), *argv])
+        config = instantiate(parser, settings, folder.system)
+        _require_same_run(folder.config, config)
+        folder.load("last")
+    else:
+        RunFolder.require_free(path)
+        config = instantiate(parser, settings, system)
+    built = build_system(SYSTEMS[system][1], config)
+    try:
+        folder = folder if settings.resume else RunFolder.create(path, system, config)
+        finished = train(built, folder, config.iterations, settings.resume)
+    finally:
+        built.close()
+    print(f"run folder: {path}")
+    return 0 if finished else 130
+
+
+def _parse(argv: Sequence[str]) -> tuple[str, Namespace, LineParser]:
+    system = system_named(argv)
+    parser = parser_for(system, description=__doc__)
+    parser.add_argument("--output", type=str, default=None, help="the run folder.")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output.")
+    return system, read_settings(parser, argv), parser
+
+
+def _require_same_run(stored: object, wanted: object) -> None:
+    old, new = config_to_dict(stored), config_to_dict(wanted)
+    changed = sorted(name for name in new if new[name] != old[name] and name not in _EXTENDABLE)
+    if changed:
+        raise UsageError(f"a resumed run keeps its configuration, but this would change: {', '.join(changed)}.")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

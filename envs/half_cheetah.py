@@ -16,6 +16,8 @@ from maml_rl.rl.tasks import Task
 
 __all__ = ["half_cheetah_vel", "half_cheetah_vel_vector"]
 
+_BOUND = 1e6  # far beyond any state; Gymnasium's checker warns of infinite bounds
+
 
 def _initial(model: mujoco.MjModel, rng: np.random.Generator) -> tuple[Array, Array]:
     """HalfCheetah-v5's: positions of the model file plus U[-0.1, 0.1], velocities 0.1 N(0, 1)."""
@@ -56,7 +58,7 @@ def _define(
     return Definition(
         name="HalfCheetahVel",
         parameters={"velocity": Interval(float(low), float(high))},
-        observation_space=spaces.Box(-np.inf, np.inf, (seen.stop - seen.start,), np.float64),
+        observation_space=spaces.Box(-_BOUND, _BOUND, (seen.stop - seen.start,), np.float64),
         action_space=scaled_box(model.nu, action_scale),
         horizon=horizon,
         observe=lambda states: states[:, seen].copy(),

@@ -52,7 +52,7 @@ def _define(
     return Definition(
         name="Navigation2D",
         parameters={"goal": Interval((-goal_range,) * 2, (goal_range,) * 2)},
-        observation_space=spaces.Box(-np.inf, np.inf, (2,), np.float64),
+        observation_space=spaces.Box(-max_step * horizon, max_step * horizon, (2,), np.float64),
         action_space=scaled_box(2, action_scale),
         horizon=horizon,
         observe=np.copy,

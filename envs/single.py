@@ -1,5 +1,6 @@
 """A task distribution as a single Gymnasium environment."""
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -59,7 +60,7 @@ class SingleTaskEnv(gym.Env[Array, Array]):
             self._task = self.sample_tasks(1, self.np_random)[0]
         self._states = [self.simulator.initial(self.np_random)]
         self._running = True
-        return self.definition.observe(self._states[-1][None])[0], {"task": self._task}
+        return self.definition.observe(self._states[-1][None])[0], {"task": deepcopy(self._task)}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One environment step; info holds the task.
@@ -80,7 +81,7 @@ class SingleTaskEnv(gym.Env[Array, Array]):
         self._states.append(after[0])
         cut = len(self._states) > self.horizon
         self._running = not (ended or cut)
-        return self.definition.observe(after)[0], reward, ended, cut, {"task": self._task}
+        return self.definition.observe(after)[0], reward, ended, cut, {"task": deepcopy(self._task)}
 
     def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
         """A picture of the current state with the task drawn into it.

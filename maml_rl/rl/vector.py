@@ -63,10 +63,15 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
     Raises:
         EnvironmentError: unknown id, constructor failure, missing task methods, or a backend there is none of.
     """
-    if _spec(config).vector_entry_point is not None and config.backend in ("auto", "native"):
-        return _native(config, count)
-    if config.backend == "native":
-        raise EnvironmentError(f"environment {config.id!r} has no native vector version; use backend 'sync'.")
+    if config.backend in ("auto", "native"):
+        native = _native(config, count) if _spec(config).vector_entry_point is not None else None
+        if native is not None:
+            return native
+        if config.backend == "native":
+            raise EnvironmentError(
+                f"environment {config.id!r} has no native vector version that is a maml_rl.rl.tasks.VectorTaskEnv; "
+                "use backend 'sync'."
+            )
     if config.vector_arguments:
         raise EnvironmentError("`vector_arguments` are for native vector versions; backend sync or async has none.")
     return _SingleTaskEnvs(config, count)
@@ -103,7 +108,8 @@ def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
         raise EnvironmentError(f"environment {config.id!r} cannot be made: {reason}") from error
 
 
-def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
+def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv | None:
+    """The native vector version, or None where it is not a task distribution."""
     kwargs = {**config.arguments, **config.vector_arguments}
     if config.max_episode_steps is not None:
         kwargs["max_episode_steps"] = config.max_episode_steps
@@ -111,10 +117,8 @@ def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
         config, lambda: gym.make_vec(config.id, num_envs=count, vectorization_mode="vector_entry_point", **kwargs)
     )
     if not isinstance(envs, VectorTaskEnv):
-        raise EnvironmentError(
-            f"the vector version of {config.id!r} is not a task distribution: {type(envs).__name__} lacks "
-            "sample_tasks or set_tasks. Implement the two methods of maml_rl.rl.tasks.VectorTaskEnv."
-        )
+        envs.close()
+        return None
     mode = getattr(envs, "metadata", {}).get("autoreset_mode")
     if mode != AutoresetMode.DISABLED:
         raise EnvironmentError(f"the vector version of {config.id!r} must not reset by itself, got {mode}.")
@@ -152,6 +156,7 @@ class _SingleTaskEnvs:
         vector = AsyncVectorEnv if config.backend == "async" else SyncVectorEnv
         self._envs: Any = _attempt(config, lambda: vector(makers, autoreset_mode=AutoresetMode.DISABLED))
         self.num_envs = count
+        self.horizon = getattr(self._drawing.unwrapped, "horizon", None)
         self.single_observation_space = self._envs.single_observation_space
         self.single_action_space = self._envs.single_action_space
 

@@ -1,0 +1,99 @@
+"""Shared by all tests: one torch thread, no screen, scripts as functions, and a task environment from elsewhere."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import gymnasium as gym
+import pytest
+import torch
+
+from maml_rl.run.cli import exit_code
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def script() -> Callable[[str, list[str]], int]:
+    """``script("train", [...])`` runs a script in this process and returns its exit code."""
+
+    def run(name: str, argv: list[str]) -> int:
+        spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return exit_code(module.main, argv)
+
+    return run
+
+
+THIRD_PARTY = '''
+"""A package that knows Gymnasium and nothing of maml_rl: a corridor whose exit is left or right."""
+import gymnasium as gym
+import numpy as np
+
+
+class Corridor(gym.Env):
+    observation_space = gym.spaces.Box(-10.0, 10.0, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2, start=3)
+
+    def __init__(self, fault=None):
+        self.fault, self.side, self.position = fault, None, 0.0
+        if fault == "constructor":
+            raise RuntimeError("the motor is missing")
+
+    def sample_tasks(self, count, rng):
+        return [{"side": int(side)} for side in rng.choice([-1, 1], count)]
+
+    def set_task(self, task):
+        self.side = task["side"]
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position = float(self.np_random.uniform(-0.5, 0.5))
+        return np.array([self.position]), {}
+
+    def step(self, action):
+        assert action in (3, 4)
+        self.position += 2.0 * (action - 3) - 1.0
+        reward = float(self.side * self.position)
+        if self.fault == "nan" and abs(self.position) > 1:
+            reward = float("nan")
+        if self.fault == "raise" and abs(self.position) > 1:
+            raise RuntimeError("the wall fell down")
+        return np.array([self.position]), reward, abs(self.position) > 3, False, {}
+
+
+
+
+gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=8)
+gym.register("NoTasks-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=8)
+gym.register("Endless-v0", entry_point=Corridor)
+'''
+
+
+@pytest.fixture
+def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package outside this repository; its name."""
+    name = "corridor_of_somebody_else"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / f"{name}.py").write_text(THIRD_PARTY)
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    sys.modules.pop(name, None)
+    yield name
+    for identifier in ("Corridor-v0", "NoTasks-v0", "Endless-v0"):
+        gym.registry.pop(identifier, None)

@@ -1,0 +1,125 @@
+"""An independent, slow implementation of the meta-objective: plain loops over tasks and autograd, no vmap."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
+
+from maml_rl.core.tree import flatten, unflatten
+from maml_rl.core.types import Params
+from maml_rl.rl.losses import RLBatch
+from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
+
+RATES = (0.3, 0.15, 0.15, 0.15)
+TASKS, EPISODES, STEPS = 3, 2, 5
+
+
+def make_policy(kind: str) -> Policy:
+    if kind == "gaussian":
+        return gaussian_mlp(3, 2, hidden=(4,), activation="tanh", initial_std=0.7)
+    return categorical_mlp(3, 3, hidden=(4,), activation="tanh")
+
+
+def initial(policy: Policy) -> Params:
+    params = policy.initial(torch.Generator().manual_seed(0), torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: leaf + 0.1 * torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        for name, leaf in params.items()
+    }
+
+
+def forward(kind: str, params: Params, observations: Tensor) -> Distribution:
+    hidden = torch.tanh(observations @ params["layer0.weight"].T + params["layer0.bias"])
+    output = hidden @ params["layer1.weight"].T + params["layer1.bias"]
+    if kind == "gaussian":
+        return Independent(Normal(output, params["log_std"].exp().expand_as(output)), 1)
+    return Categorical(logits=output)
+
+
+def inner_path(
+    kind: str, theta: Tensor, like: Params, batches: list[RLBatch], task: int, first_order: bool
+) -> list[Tensor]:
+    """phi_0, ..., phi_K as flat vectors, with a graph."""
+    path = [theta]
+    for step, batch in enumerate(batches[:-1]):
+        phi = path[-1]
+        at = phi.detach().requires_grad_() if first_order else phi
+        log_probs = forward(kind, unflatten(at, like), batch.observations[task]).log_prob(batch.actions[task])
+        loss = -(batch.weights[task] * batch.advantages[task] * log_probs).sum()
+        (gradient,) = torch.autograd.grad(loss, at, create_graph=not first_order)
+        path.append(phi - RATES[step] * gradient)
+    return path
+
+
+def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ragged: bool) -> list[RLBatch]:
+    """Random data whose log-probabilities are those of the adapted policies, as a sampler would return them."""
+    generator = torch.Generator().manual_seed(2)
+    size = EPISODES * STEPS
+    batches: list[RLBatch] = []
+    theta = flatten(params)
+    for _ in range(inner_steps + 1):
+        observations = torch.randn(TASKS, size, 3, generator=generator, dtype=torch.float64)
+        advantages = torch.randn(TASKS, size, generator=generator, dtype=torch.float64)
+        mask = torch.ones(TASKS, EPISODES, STEPS, dtype=torch.float64)
+        if ragged:
+            mask[0, 1, 2:] = 0
+            mask[2, 0, 4:] = 0
+        weights = (mask / mask.sum((-2, -1), keepdim=True)).flatten(1)
+        if kind == "gaussian":
+            actions = torch.randn(TASKS, size, 2, generator=generator, dtype=torch.float64)
+        else:
+            actions = torch.randint(3, (TASKS, size), generator=generator)
+        batch = RLBatch(observations, actions, advantages, weights, torch.zeros(TASKS, size, dtype=torch.float64))
+        batches.append(batch)
+        log_probs = []
+        for task in range(TASKS):
+            phi = inner_path(kind, theta.clone().requires_grad_(), params, batches, task, False)[-1].detach()
+            acts = forward(kind, unflatten(phi, params), observations[task])
+            log_probs.append(acts.log_prob(actions[task]).detach())
+        batches[-1] = batch._replace(log_probs=torch.stack(log_probs))
+    return batches
+
+
+def objective(
+    kind: str, params: Params, batches: list[RLBatch], first_order: bool, weights: list[float]
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The surrogate and the mean divergence from the policies at `params`, as functions of a flat vector."""
+
+    def points(theta: Tensor) -> list[tuple[float, int, int, Distribution]]:
+        found = []
+        for task in range(TASKS):
+            for step, weight in enumerate(weights):
+                if weight:
+                    path = inner_path(kind, theta, params, batches[: step + 1], task, first_order)
+                    acts = forward(kind, unflatten(path[-1], params), batches[step].observations[task])
+                    found.append((weight, step, task, acts))
+        return found
+
+    old = points(flatten(params).requires_grad_())
+    old_log_probs = [acts.log_prob(batches[step].actions[task]).detach() for _, step, task, acts in old]
+    frozen = [_detached(acts) for *_, acts in old]
+
+    def surrogate(theta: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for (weight, step, task, acts), log_prob in zip(points(theta), old_log_probs, strict=True):
+            batch = batches[step]
+            ratio = (acts.log_prob(batch.actions[task]) - log_prob).exp()
+            total = total - weight / TASKS * (batch.weights[task] * batch.advantages[task] * ratio).sum()
+        return total
+
+    def divergence(theta: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for (weight, step, task, acts), before in zip(points(theta), frozen, strict=True):
+            total = total + weight / TASKS * (batches[step].weights[task] * kl_divergence(before, acts)).sum()
+        return total
+
+    return surrogate, divergence
+
+
+def _detached(acts: Distribution) -> Distribution:
+    if isinstance(acts, Independent):
+        return Independent(Normal(acts.base_dist.loc.detach(), acts.base_dist.scale.detach()), 1)
+    assert isinstance(acts, Categorical)
+    return Categorical(logits=acts.logits.detach())

@@ -1,0 +1,115 @@
+"""Returns and advantages against plain loops and Stable-Baselines3, in float64."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
+from maml_rl.rl.collect import EstimatorConfig, prepare
+from maml_rl.rl.trajectories import Trajectories
+
+LENGTHS = [6, 3, 1, 6]
+T = 6
+
+
+def _episodes() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.arange(T) < torch.tensor(LENGTHS)[:, None]).double()
+    rewards = torch.randn(4, T, generator=generator, dtype=torch.float64) * mask
+    values = torch.randn(4, T, generator=generator, dtype=torch.float64)
+    after = torch.randn(4, generator=generator, dtype=torch.float64)
+    return rewards, values, mask, after
+
+
+def test_returns_equal_a_plain_sum() -> None:
+    rewards, *_ = _episodes()
+    returns = discounted_returns(rewards, 0.9)
+    for episode in range(4):
+        for t in range(T):
+            expected = sum(0.9 ** (k - t) * float(rewards[episode, k]) for k in range(t, T))
+            assert float(returns[episode, t]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize(("discount", "gae_lambda"), [(0.9, 0.7), (1.0, 1.0), (0.99, 0.0)])
+def test_advantages_equal_the_definition(discount: float, gae_lambda: float) -> None:
+    rewards, values, mask, after = _episodes()
+    found = generalised_advantages(rewards, values, mask, after, discount, gae_lambda)
+    for episode, length in enumerate(LENGTHS):
+        v = [*values[episode, :length].tolist(), float(after[episode])]
+        deltas = [float(rewards[episode, t]) + discount * v[t + 1] - v[t] for t in range(length)]
+        for t in range(T):
+            expected = (
+                sum((discount * gae_lambda) ** (k - t) * deltas[k] for k in range(t, length)) if t < length else 0.0
+            )
+            assert float(found[episode, t]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_monte_carlo_and_one_step_are_the_ends_of_lambda() -> None:
+    rewards, values, mask, _ = _episodes()
+    zero = torch.zeros(4, dtype=torch.float64)
+    monte_carlo = generalised_advantages(rewards, values, mask, zero, 0.9, 1.0)
+    torch.testing.assert_close(monte_carlo, (discounted_returns(rewards, 0.9) - values) * mask, rtol=1e-12, atol=1e-12)
+
+
+def test_advantages_equal_those_of_stable_baselines3() -> None:
+    from stable_baselines3.common.buffers import RolloutBuffer
+
+    rewards, values, _, after = _episodes()
+    ones = torch.ones_like(rewards)
+    buffer = RolloutBuffer(T, gym.spaces.Box(-1, 1, (1,)), gym.spaces.Box(-1, 1, (1,)), "cpu", 0.7, 0.9, n_envs=4)
+    for t in range(T):
+        buffer.add(
+            np.zeros((4, 1)),
+            np.zeros((4, 1)),
+            rewards[:, t].numpy(),
+            np.full(4, float(t == 0)),
+            values[:, t],
+            torch.zeros(4),
+        )
+    buffer.compute_returns_and_advantage(after, np.zeros(4))
+    ours = generalised_advantages(rewards, values, ones, after, 0.9, 0.7)
+    np.testing.assert_allclose(ours.T.numpy(), buffer.advantages, rtol=1e-5, atol=1e-5)  # SB3's buffer is float32
+
+
+def test_normalised_advantages_have_mean_zero_and_deviation_one_per_task() -> None:
+    _, values, mask, _ = _episodes()
+    scaled = normalise(values * 5 + 3, mask)
+    count = mask.sum(-1)
+    assert torch.equal(scaled * (1 - mask), torch.zeros_like(scaled))
+    torch.testing.assert_close((scaled.sum(-1) / count), torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)
+    deviation = (scaled.square().sum(-1) / count).sqrt()
+    torch.testing.assert_close(deviation[[0, 1, 3]], torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert float(deviation[2]) == 0.0  # a task with one step has nothing to compare it with
+
+
+def _trajectories(terminated: bool) -> Trajectories:
+    rewards, _, mask, _ = _episodes()
+    generator = torch.Generator().manual_seed(5)
+    observations = torch.randn(1, 4, T, 2, generator=generator, dtype=torch.float64)
+    return Trajectories(
+        observations,
+        torch.zeros(1, 4, T, 1),
+        rewards[None],
+        mask[None],
+        torch.zeros(1, 4, T),
+        torch.randn(1, 4, 2, generator=generator, dtype=torch.float64),
+        torch.full((1, 4), terminated),
+    )
+
+
+def test_time_limits_are_terminal_or_bootstrapped_but_the_tasks_own_ends_never_are() -> None:
+    terminal, bootstrap = EstimatorConfig(gae_lambda=0.5), EstimatorConfig(gae_lambda=0.5, time_limit="bootstrap")
+    cut, ended = _trajectories(False), _trajectories(True)
+    assert torch.equal(prepare(ended, bootstrap).advantages, prepare(ended, terminal).advantages)
+    assert torch.equal(prepare(cut, terminal).advantages, prepare(ended, terminal).advantages)
+    assert not torch.allclose(prepare(cut, bootstrap).advantages, prepare(cut, terminal).advantages)
+
+
+def test_sample_weights_average_steps_or_episodes() -> None:
+    by_step = prepare(_trajectories(False), EstimatorConfig()).weights.view(4, T)
+    by_episode = prepare(_trajectories(False), EstimatorConfig(weighting="episodes")).weights.view(4, T)
+    for episode, length in enumerate(LENGTHS):
+        assert by_step[episode].tolist() == pytest.approx([1 / 16] * length + [0.0] * (T - length))
+        assert by_episode[episode].tolist() == pytest.approx([1 / 4 / length] * length + [0.0] * (T - length))

@@ -1,0 +1,168 @@
+"""Laws of the meta-update, in float64, against the loops of `reference` and against finite differences."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from maml_rl.core import TrustRegion, final, first_order, listed, sgd, uniform, unrolled, weighted
+from maml_rl.core.tree import flatten
+from maml_rl.core.types import Params
+from maml_rl.rl.losses import RLBatch
+from maml_rl.rl.trpo import MetaProblem, SamplerMismatchError, meta_step
+from tests.rl import reference
+
+CASES = [
+    (kind, mode, steps)
+    for kind in ("gaussian", "categorical")
+    for mode in (unrolled(), first_order())
+    for steps in (0, 1, 3)
+]
+
+
+def _setup(
+    kind: str, mode: Any, steps: int, objective: Any = None, ragged: bool = True, chunk: int = 2
+) -> tuple[MetaProblem, Params, list[RLBatch]]:
+    policy = reference.make_policy(kind)
+    params = reference.initial(policy)
+    batches = reference.make_batches(kind, policy, params, steps, ragged)
+    rule = sgd(listed(reference.RATES))
+    return MetaProblem(policy, params, batches, rule, mode, objective or final(), chunk), params, batches
+
+
+def _final(steps: int) -> list[float]:
+    return [0.0] * steps + [1.0]
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(("kind", "mode", "steps"), CASES, ids=lambda value: getattr(value, "name", str(value)))
+def test_curvature_product_is_the_double_derivative_of_the_divergence(
+    kind: str, mode: Any, steps: int, ragged: bool
+) -> None:
+    problem, params, batches = _setup(kind, mode, steps, ragged=ragged)
+    _, divergence = reference.objective(kind, params, batches, mode.name == "first_order", _final(steps))
+    theta = flatten(params)
+    problem.linearise(theta)
+    vector = torch.randn(theta.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    _, expected = torch.autograd.functional.hvp(divergence, theta, vector)
+    torch.testing.assert_close(problem.product(vector), expected, rtol=1e-9, atol=1e-12)
+    assert float(vector @ problem.product(vector)) > 0
+
+
+@pytest.mark.parametrize(("kind", "mode", "steps"), CASES, ids=lambda value: getattr(value, "name", str(value)))
+def test_meta_gradient_and_values_equal_the_loops(kind: str, mode: Any, steps: int) -> None:
+    problem, params, batches = _setup(kind, mode, steps)
+    surrogate, divergence = reference.objective(kind, params, batches, mode.name == "first_order", _final(steps))
+    theta = flatten(params)
+    problem.linearise(theta)
+    (expected,) = torch.autograd.grad(surrogate(theta.requires_grad_()), theta)
+    torch.testing.assert_close(problem.gradient(), expected, rtol=1e-9, atol=1e-13)
+    moved = (theta + 0.05 * torch.cos(torch.arange(len(theta)))).detach()
+    losses, divergences = problem.evaluate(moved)
+    torch.testing.assert_close(losses.mean(), surrogate(moved.requires_grad_()).detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(divergences.mean(), divergence(moved).detach(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_unrolled_meta_gradient_equals_finite_differences(kind: str, steps: int) -> None:
+    problem, params, _ = _setup(kind, unrolled(), steps)
+    theta = flatten(params)
+    problem.linearise(theta)
+    gradient = problem.gradient()
+    for index in range(0, len(theta), 3):
+        step = torch.zeros_like(theta)
+        step[index] = 1e-5
+        above, below = (problem.evaluate(theta + sign * step)[0].mean() for sign in (1, -1))
+        assert float((above - below) / 2e-5) == pytest.approx(float(gradient[index]), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("objective", [uniform(), weighted([0.2, 0.0, 0.5, 0.3])], ids=lambda value: value.name)
+def test_per_step_objectives_equal_the_loops(objective: Any) -> None:
+    problem, params, batches = _setup("gaussian", unrolled(), 3, objective)
+    weights = {point.step: point.weight for point in objective.points(3)}
+    surrogate, divergence = reference.objective(
+        "gaussian", params, batches, False, [weights.get(step, 0.0) for step in range(4)]
+    )
+    theta = flatten(params)
+    problem.linearise(theta)
+    vector = torch.cos(torch.arange(len(theta), dtype=torch.float64))
+    _, expected = torch.autograd.functional.hvp(divergence, theta, vector)
+    torch.testing.assert_close(problem.product(vector), expected, rtol=1e-9, atol=1e-12)
+    (gradient,) = torch.autograd.grad(surrogate(theta.requires_grad_()), theta)
+    torch.testing.assert_close(problem.gradient(), gradient, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_ratio_is_exactly_one_and_divergence_exactly_zero_before_the_first_step(steps: int) -> None:
+    problem, params, batches = _setup("gaussian", unrolled(), steps)
+    theta = flatten(params)
+    problem.linearise(theta)
+    for chunk in problem._chunks:
+        with torch.no_grad():
+            new = problem._distributions(problem._adapted_tensors(chunk.batches, theta))
+        for target, acts in zip(chunk.targets, new, strict=True):
+            ratio = (acts.log_prob(target.batch.actions) - target.old_log_probs).exp()
+            assert torch.equal(ratio, torch.ones_like(ratio))
+    losses, divergences = problem.evaluate(theta)
+    torch.testing.assert_close(losses, -(batches[-1].weights * batches[-1].advantages).sum(-1), rtol=1e-14, atol=1e-15)
+    assert float(divergences.abs().max()) < 1e-15
+
+
+def test_a_sampler_that_disagrees_with_the_learner_is_noticed() -> None:
+    problem, params, batches = _setup("gaussian", unrolled(), 1)
+    batches[-1].log_probs[1, 3] += 1e-4
+    with pytest.raises(SamplerMismatchError, match="0.0001"):
+        problem.linearise(flatten(params))
+    batches[-1].log_probs[1, 3] -= 1e-4
+    batches[-1].log_probs[0, 9] += 1.0  # a step that did not happen
+    assert batches[-1].weights[0, 9] == 0
+    problem.linearise(flatten(params))
+
+
+def test_zero_inner_steps_are_plain_trpo_on_the_pooled_tasks() -> None:
+    problem, params, (batch,) = _setup("gaussian", unrolled(), 0, ragged=False)
+    theta = flatten(params)
+    problem.linearise(theta)
+
+    def pooled(vector: Tensor) -> Tensor:
+        from maml_rl.core.tree import unflatten
+
+        acts = reference.forward("gaussian", unflatten(vector, params), batch.observations.flatten(0, 1))
+        return acts.log_prob(batch.actions.flatten(0, 1))
+
+    jacobian = torch.autograd.functional.jacobian(pooled, theta)
+    weights = (batch.weights / reference.TASKS).flatten()
+    torch.testing.assert_close(
+        problem.gradient(), -(weights * batch.advantages.flatten()) @ jacobian, rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 10])
+def test_chunks_do_not_change_the_problem(chunk: int) -> None:
+    whole, params, _ = _setup("gaussian", unrolled(), 1, chunk=3)
+    parts, _, _ = _setup("gaussian", unrolled(), 1, chunk=chunk)
+    theta = flatten(params)
+    for problem in (whole, parts):
+        problem.linearise(theta)
+    torch.testing.assert_close(whole.gradient(), parts.gradient(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(whole.product(theta), parts.product(theta), rtol=1e-12, atol=1e-14)
+
+
+def test_a_step_improves_the_surrogate_within_the_radius_and_leaves_its_input_alone() -> None:
+    problem, params, _ = _setup("gaussian", unrolled(), 1)
+    before = {name: leaf.clone() for name, leaf in params.items()}
+    moved, report = meta_step(problem, params, TrustRegion(radius=1e-3))
+    assert report.accepted
+    assert report.loss_after < report.loss_before
+    assert 0 < report.divergence_after <= 1e-3
+    assert all(torch.equal(params[name], before[name]) for name in params)
+    assert any(not torch.equal(params[name], moved[name]) for name in params)
+
+
+def test_a_surrogate_that_is_not_finite_is_refused_with_its_task() -> None:
+    problem, params, batches = _setup("gaussian", unrolled(), 1)
+    batches[-1].advantages[2, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="task 2"):
+        meta_step(problem, params, TrustRegion())

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from maml_rl.run import evaluate
+from maml_rl.run.checkpoint import fitted
 from maml_rl.run.cli import build_system, exit_code, settings_of
 from maml_rl.run.errors import RunFault
 from maml_rl.run.folder import RunFolder
@@ -62,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     # The training vector is not needed here: one environment is enough to know the spaces.
     system = build_system(SYSTEMS[folder.system][1], dataclasses.replace(config, tasks=1, episodes=1))
     try:
-        result = _evaluate(system, stored, options, config)
+        state = fitted(stored["state"], system.initial_state(), folder.path)
+        result = _evaluate(system, state, options, config, stored["iteration"])
     except (ArithmeticError, RuntimeError) as error:
         raise RunFault(f"evaluation of iteration {stored['iteration']}: {error}") from error
     finally:
@@ -73,11 +75,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _evaluate(system: Any, stored: dict[str, Any], options: Options, config: Any) -> evaluate.Evaluation:
+def _evaluate(system: Any, state: dict[str, Any], options: Options, config: Any, iteration: int) -> evaluate.Evaluation:
     began = time.perf_counter()
     with tqdm(total=options.steps + 1, desc="gradient steps", leave=False) as bar:
         tasks, collected = system.evaluate(
-            stored["state"],
+            state,
             options.steps,
             options.seed,
             options.tasks,
@@ -90,7 +92,7 @@ def _evaluate(system: Any, stored: dict[str, Any], options: Options, config: Any
         **{name: value for name, value in dataclasses.asdict(options).items() if name not in ("output", "tasks")},
         "environment": config.environment.id,
         "rates": options.rates or config.inner.rate,
-        "iteration": stored["iteration"],
+        "iteration": iteration,
         "seconds": round(time.perf_counter() - began, 3),
     }
     return evaluate.Evaluation(returns.astype(float), tasks, settings)

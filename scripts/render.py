@@ -18,6 +18,7 @@ from maml_rl.rl.sampler import SimulationError
 from maml_rl.rl.tasks import Task, TaskError
 from maml_rl.rl.vector import make_single
 from maml_rl.run import render
+from maml_rl.run.checkpoint import fitted
 from maml_rl.run.cli import build_system, exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
@@ -70,7 +71,8 @@ def main(argv: Sequence[str]) -> int:
     config = dataclasses.replace(folder.config, tasks=1, episodes=1)
     system = build_system(SYSTEMS[folder.system][1], config)
     try:
-        rows, fps = _film(system, stored, options, folder.config, tasks)
+        state = fitted(stored["state"], system.initial_state(), folder.path)
+        rows, fps = _film(system, state, options, folder.config, tasks)
     except (TaskError, ValueError) as error:
         raise UsageError(str(error)) from error
     except (ArithmeticError, SimulationError) as error:
@@ -86,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _film(
-    system: Any, stored: dict[str, Any], options: Options, config: Any, tasks: list[Task] | None
+    system: Any, state: dict[str, Any], options: Options, config: Any, tasks: list[Task] | None
 ) -> tuple[list[list[render.Pane]], int]:
     env = make_single(config.environment, render_mode="rgb_array")
     try:
@@ -94,9 +96,7 @@ def _film(
             env.unwrapped.set_task(tasks[0])  # type: ignore[attr-defined]  # refuses a wrong task before any work
         count = 1 if tasks is not None else options.tasks
         episodes = options.episodes or config.episodes
-        drawn, collected = system.evaluate(
-            stored["state"], max(options.steps), options.seed, count, episodes, chosen=tasks
-        )
+        drawn, collected = system.evaluate(state, max(options.steps), options.seed, count, episodes, chosen=tasks)
         rows = []
         for index, task in enumerate(drawn):
             adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
@@ -122,7 +122,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     """`--steps 0 1 3` as `--steps [0,1,3]`, and `--task JSON` as one argument that no YAML reader takes apart."""
     result: list[str] = []
     for argument in argv:
-        if result and result[-1].startswith("--steps=[") and argument.isdigit():
+        if result and result[-1].startswith("--steps=[") and argument.lstrip("-").isdigit():
             result[-1] = f"{result[-1][:-1]},{argument}]".replace("[,", "[")
         elif argument == "--steps":
             result.append("--steps=[]")

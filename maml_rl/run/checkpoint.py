@@ -10,7 +10,7 @@ import torch
 
 from maml_rl.run.errors import RunFault, UsageError
 
-__all__ = ["FORMAT", "load", "save"]
+__all__ = ["FORMAT", "fitted", "load", "save"]
 
 FORMAT = "maml_rl checkpoint 1"
 
@@ -58,6 +58,21 @@ def load(path: Path, system: str) -> dict[str, Any]:
     if content.get("system") != system:
         raise UsageError(f"checkpoint {path} is one of system {content.get('system')!r}, the run is {system!r}.")
     return content
+
+
+def fitted(state: Any, fresh: Any, path: Path) -> Any:
+    """A loaded state on the devices of a fresh one.
+
+    Raises:
+        UsageError: it has other names or shapes than the fresh one.
+    """
+    if isinstance(fresh, dict) and isinstance(state, dict) and state.keys() == fresh.keys():
+        return {name: fitted(state[name], fresh[name], path) for name in fresh}
+    if isinstance(fresh, torch.Tensor) and isinstance(state, torch.Tensor) and state.shape == fresh.shape:
+        return state.to(fresh.device)
+    if type(fresh) is type(state) and not isinstance(fresh, (dict, torch.Tensor)):
+        return state
+    raise UsageError(f"the checkpoint in {path} does not fit the run's configuration.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,17 +12,8 @@ from maml_rl.run.errors import RunFault
 
 __all__ = ["Records"]
 
-_GROUPS = {
-    "return": "return",
-    "adaptation": "return",
-    "surrogate": "meta_update",
-    "kl": "meta_update",
-    "line": "meta_update",
-    "curvature": "meta_update",
-    "sampling": "time",
-    "meta": "time",
-    "steps": "time",
-}
+_GROUPS = {"return": "return", "adaptation": "return", "surrogate": "meta_update", "kl": "meta_update",
+           "line": "meta_update", "curvature": "meta_update"}  # fmt: skip
 
 
 class Records:
@@ -53,7 +44,7 @@ class Records:
             self._append(row)
             for name, value in metrics.items():
                 if math.isfinite(value):
-                    self._events.add_scalar(f"{_GROUPS.get(name.split('_')[0], 'run')}/{name}", value, iteration)
+                    self._events.add_scalar(_tag(name), value, iteration)
             self._events.flush()
         except OSError as error:
             raise RunFault(f"iteration {iteration}: {self._path} could not be written: {error.strerror}.") from error
@@ -83,3 +74,8 @@ class Records:
         self._path.unlink()
         for row in kept:
             self._append(row)
+
+
+def _tag(name: str) -> str:
+    """TensorBoard groups curves by what stands before the slash."""
+    return f"{'time' if name.endswith('_s') else _GROUPS.get(name.split('_', maxsplit=1)[0], 'run')}/{name}"

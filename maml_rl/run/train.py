@@ -6,13 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from tqdm import tqdm
 
-from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.checkpoint import fitted
+from maml_rl.run.errors import RunFault
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.records import Records
 
@@ -59,6 +58,8 @@ def train(
         RunFault: something broke; the message names the iteration. The last good state is saved.
     """
     progress = _Progress.resumed(folder, system) if resume else _Progress(system.initial_state())
+    if not resume:
+        folder.save("last", progress.content())
     records = Records(folder.path, progress.iteration)
     watch = _GainWatch()
     try:
@@ -90,8 +91,7 @@ class _Progress:
     @classmethod
     def resumed(cls, folder: RunFolder, system: System) -> "_Progress":
         content = folder.load("last")
-        fresh = system.initial_state()
-        progress = cls(_like(content["state"], fresh, folder.path))
+        progress = cls(fitted(content["state"], system.initial_state(), folder.path))
         progress.iteration, progress.env_steps, progress.best = (
             content["iteration"],
             content["env_steps"],
@@ -120,17 +120,6 @@ def _advance(system: System, folder: RunFolder, progress: _Progress) -> dict[str
     metrics = {**metrics, "env_steps": progress.env_steps}
     progress.state, progress.iteration = state, iteration + 1
     return metrics
-
-
-def _like(state: Any, fresh: Any, path: Path) -> Any:
-    """A loaded state on the devices of a fresh one; refuses other names and shapes."""
-    if isinstance(fresh, dict) and isinstance(state, dict) and state.keys() == fresh.keys():
-        return {name: _like(state[name], fresh[name], path) for name in fresh}
-    if isinstance(fresh, torch.Tensor) and isinstance(state, torch.Tensor) and state.shape == fresh.shape:
-        return state.to(fresh.device)
-    if type(fresh) is type(state) and not isinstance(fresh, (dict, torch.Tensor)):
-        return state
-    raise UsageError(f"the checkpoint in {path} does not fit the run's configuration.")
 
 
 class _GainWatch:

@@ -6,12 +6,12 @@ import torch
 
 from maml_rl.rl.baselines import features, fit_linear_baseline, predict
 
-N, E, T, O = 3, 4, 7, 2
+N, E, T, SIZE = 3, 4, 7, 2
 
 
 def _data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    observations = 8 * torch.randn(N, E, T, O, generator=generator, dtype=torch.float64)
+    observations = 8 * torch.randn(N, E, T, SIZE, generator=generator, dtype=torch.float64)
     targets = torch.randn(N, E, T, generator=generator, dtype=torch.float64)
     mask = torch.ones(N, E, T, dtype=torch.float64)
     mask[1, 2, 3:] = 0
@@ -31,7 +31,7 @@ def test_weights_equal_numpy_lstsq_per_task() -> None:
                     s = t / 100
                     rows.append([*o, *(o**2), s, s**2, s**3, 1.0])
                     wanted.append(float(targets[task, episode, t]))
-        size = 2 * O + 4
+        size = 2 * SIZE + 4
         # Ridge regression is least squares with sqrt(ridge) I below the data.
         stacked = np.vstack([np.array(rows), np.sqrt(1e-2) * np.eye(size)])
         expected, *_ = np.linalg.lstsq(stacked, np.concatenate([wanted, np.zeros(size)]), rcond=None)
@@ -50,7 +50,7 @@ def test_steps_that_did_not_happen_have_no_say() -> None:
 
 
 def test_constant_observations_are_solved_by_the_ridge() -> None:
-    inputs = features(torch.zeros(N, E, T, O), torch.arange(T)).flatten(1, 2)
+    inputs = features(torch.zeros(N, E, T, SIZE), torch.arange(T)).flatten(1, 2)
     weights = fit_linear_baseline(inputs, torch.ones(N, E * T), torch.ones(N, E * T))
     torch.testing.assert_close(
         predict(weights, inputs), torch.ones(N, E * T, dtype=torch.float64), rtol=1e-4, atol=1e-4

@@ -22,7 +22,7 @@ def test_initial_values_are_xavier_uniform_with_zero_biases_and_the_given_spread
 
 
 @pytest.mark.parametrize("policy", [gaussian_mlp(4, 2, (8,)), categorical_mlp(4, 3, (8,), "tanh")])
-def test_batched_parameters_give_what_each_task_gives_alone(policy) -> None:  # noqa: ANN001
+def test_batched_parameters_give_what_each_task_gives_alone(policy) -> None:
     single = policy.initial(torch.Generator().manual_seed(0), torch.float64)
     params = {
         name: leaf + torch.arange(3.0, dtype=torch.float64).view(3, *[1] * (leaf.dim() - 1)) / 10

@@ -113,7 +113,7 @@ def test_ratio_is_exactly_one_and_divergence_exactly_zero_before_the_first_step(
 def test_a_sampler_that_disagrees_with_the_learner_is_noticed() -> None:
     problem, params, batches = _setup("gaussian", unrolled(), 1)
     batches[-1].log_probs[1, 3] += 1e-4
-    with pytest.raises(SamplerMismatchError, match="0.0001"):
+    with pytest.raises(SamplerMismatchError, match=r"0\.0001"):
         problem.linearise(flatten(params))
     batches[-1].log_probs[1, 3] -= 1e-4
     batches[-1].log_probs[0, 9] += 1.0  # a step that did not happen

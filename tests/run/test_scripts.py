@@ -1,0 +1,387 @@
+"""The scripts as a user runs them: train, resume, evaluate, render, and every kind of bad input."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maml_rl.run import checkpoint
+from maml_rl.run.errors import RunFault
+
+ROOT = Path(__file__).resolve().parents[2]
+Script = Callable[[str, list[str]], int]
+SMALL = ["--tasks", "3", "--episodes", "4", "--policy.hidden", "[8]", "--torch_threads", "1",
+         "--environment.arguments.horizon", "10"]  # fmt: skip
+NAVIGATION = ["--config", str(ROOT / "configs/maml_trpo/2d-navigation.yaml"), *SMALL]
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in rows]
+
+
+def _state(run: Path, which: str = "last") -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / f"{which}.pt", weights_only=True)
+
+
+def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    params, others = first["state"]["params"], second["state"]["params"]
+    return all(torch.equal(params[name], others[name]) for name in params)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished small run of six iterations."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    command = [sys.executable, str(ROOT / "scripts/train.py"), *NAVIGATION, "--output", str(run), "--iterations", "6"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "6/6" in result.stderr  # the progress bar
+    assert "k steps/s" in result.stderr
+    return run
+
+
+def test_a_run_folder_holds_everything(trained: Path) -> None:
+    names = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
+    assert {"config.yaml", "versions.json", "progress.csv", "checkpoints/last.pt", "checkpoints/best.pt"} <= names
+    assert any(name.startswith("tensorboard/events") for name in names)
+    versions = json.loads((trained / "versions.json").read_text())
+    assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
+    rows = _rows(trained)
+    assert [row["iteration"] for row in rows] == [str(i) for i in range(6)]
+    assert int(float(rows[-1]["env_steps"])) > int(float(rows[0]["env_steps"]))
+    # `best` is the state whose own return was highest: the one before that iteration's update.
+    returns = [float(row["return_after"]) for row in rows]
+    best = _state(trained, "best")
+    assert best["iteration"] == int(np.argmax(returns))
+    assert best["best"] == max(returns)
+
+
+def test_tensorboard_has_the_curves(trained: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "tensorboard"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {
+        "return/return_step_0", "return/return_step_1", "return/adaptation_gain", "meta_update/surrogate_before",
+        "meta_update/surrogate_after", "meta_update/kl_before", "meta_update/kl_after", "meta_update/line_search_steps",
+        "meta_update/line_search_rejected", "time/sampling_s", "time/adaptation_s", "time/meta_update_s",
+        "time/steps_per_s",
+    } <= tags  # fmt: skip
+    assert [event.step for event in events.Scalars("return/return_step_1")] == list(range(6))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bitwise(trained: Path, tmp_path: Path, script: Script) -> None:
+    run = tmp_path / "run"
+    assert script("train", [*NAVIGATION, "--output", str(run), "--iterations", "3"]) == 0
+    # Traces of a fourth iteration that never reached its checkpoint.
+    with (run / "progress.csv").open("a") as file:
+        file.write("3,1,2,3\n4,half a ro")
+    assert script("train", ["--output", str(run), "--resume", "--iterations", "6"]) == 0
+    assert _same(_state(run), _state(trained))
+    assert _same(_state(run, "best"), _state(trained, "best"))
+    assert _rows(run) == _rows(trained)
+
+
+def test_an_interrupt_ends_cleanly_and_the_run_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/train.py"),
+        *NAVIGATION,
+        "--output",
+        str(run),
+        "--iterations",
+        "100000",
+    ]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        before = _state(run)["iteration"] if (run / "checkpoints/last.pt").exists() else 0
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            time.sleep(0.2)
+            if (run / "checkpoints/last.pt").exists() and _state(run)["iteration"] > before + 1:
+                break
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        assert "go on with --resume" in output + errors
+        assert "Traceback" not in errors
+        assert _state(run)["iteration"] > before + 1
+        command = [sys.executable, str(ROOT / "scripts/train.py"), "--output", str(run), "--resume"]
+
+
+def test_evaluation_writes_its_files_and_prints_the_table(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--run", str(trained), "--tasks", "5", "--episodes", "3", "--output", str(tmp_path)]
+    before = (trained / "checkpoints/last.pt").read_bytes()
+    assert script("evaluate", [*base, "--steps", "4", "--checkpoint", "last"]) == 0
+    printed = capsys.readouterr().out
+    summary = json.loads((tmp_path / "evaluation.json").read_text())
+    arrays = np.load(tmp_path / "evaluation.npz")
+    assert arrays["returns"].shape == (5, 5, 3)
+    assert arrays["task_goal"].shape == (5, 2)
+    assert len(summary["return_mean"]) == 5
+    assert summary["tasks"][0]["goal"] == arrays["task_goal"][0].tolist()
+    per_task = arrays["returns"].mean(-1)
+    np.testing.assert_allclose(summary["return_mean"], per_task.mean(-1))
+    np.testing.assert_allclose(summary["return_interval95"], 1.96 * per_task.std(-1, ddof=1) / 5**0.5)
+    for step in range(5):
+        assert f"{step}  " in printed
+        assert f"{summary['return_mean'][step]:.2f} +-" in printed
+    assert (tmp_path / "adaptation.png").stat().st_size > 5000
+    assert (trained / "checkpoints/last.pt").read_bytes() == before
+
+
+def test_evaluation_halves_the_rate_unless_told_otherwise(trained: Path, tmp_path: Path, script: Script) -> None:
+    results = {}
+    for name, extra in {"own": [], "same": ["--rates", "[0.1, 0.05]"], "other": ["--rates", "[0.1, 0.1]"]}.items():
+        argv = [
+            "--run",
+            str(trained),
+            "--tasks",
+            "3",
+            "--episodes",
+            "3",
+            "--steps",
+            "3",
+            "--output",
+            str(tmp_path / name),
+        ]
+        assert script("evaluate", [*argv, *extra]) == 0
+        results[name] = np.load(tmp_path / name / "evaluation.npz")["returns"]
+    assert np.array_equal(results["own"], results["same"])
+    assert np.array_equal(results["own"][:2], results["other"][:2])
+    assert not np.array_equal(results["own"][2], results["other"][2])
+
+
+@pytest.mark.parametrize("ending", ["png", "gif", "mp4"])
+def test_rendering_puts_panes_side_by_side(trained: Path, tmp_path: Path, script: Script, ending: str) -> None:
+    import imageio.v3 as iio
+
+    output = tmp_path / f"film.{ending}"
+    argv = ["--run", str(trained), "--steps", "0", "1", "3", "--task", '{"goal": [0.3, 0.2]}', "--output", str(output)]
+    assert script("render", argv) == 0
+    frames = iio.imread(output)
+    if ending == "png":
+        assert frames.shape == (528, 3 * 480, 3)
+    else:
+        assert len(frames) == 11
+        assert frames.shape[1:3] == (528, 3 * 480)
+        assert frames[0].std() > 5
+        assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_drawn_tasks_are_rows(trained: Path, tmp_path: Path, script: Script) -> None:
+    import imageio.v3 as iio
+
+    argv = ["--run", str(trained), "--steps", "0", "1", "--tasks", "2", "--output", str(tmp_path / "paths.png")]
+    assert script("render", argv) == 0
+    assert iio.imread(tmp_path / "paths.png").shape == (2 * 528, 2 * 480, 3)
+
+
+BAD_TRAINING = [
+    (["--nonsense", "3"], "nonsense"),
+    (["--inner.stepz", "3"], "inner.stepz"),
+    (["--tasks", "many"], 'Parser key "tasks"'),
+    (["--tasks", "0"], "`tasks` must be at least 1, got 0"),
+    (["--episodes", "0"], "`episodes` must be at least 1, got 0"),
+    (["--inner.mode", "second_order"], "inner.mode"),
+    (["--inner.steps", "0", "--outer.objective", "uniform"], "`outer.objective` does not go with `inner.steps`"),
+    (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    (["--environment.id", "envs:Nothing-v0"], "envs:Nothing-v0"),
+    (["--environment.id", "nothing:Nothing-v0"], "nothing"),
+    (["--environment.id", "CartPole-v1"], "CartPole-v1"),
+    (["--environment.arguments.horizon", "-3"], "`horizon` must be positive"),
+    (["--environment.arguments.gaol", "1"], "gaol"),
+    (["--device", "tpu"], "`device`"),
+    (["--system", "magic"], "magic"),
+]
+
+
+@pytest.mark.parametrize(("extra", "message"), BAD_TRAINING, ids=lambda value: str(value)[:40])
+def test_bad_options_are_one_line_and_exit_code_2_before_any_work(
+    extra: list[str], message: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = [*NAVIGATION, "--output", str(run), *extra]
+    if extra[1] == "CartPole-v1":
+        argv += ["--environment.arguments", "{}"]
+    assert script("train", argv) == 2
+    errors = capsys.readouterr().err.strip()
+    assert errors.startswith("error: ")
+    assert "\n" not in errors
+    assert message in errors
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("tasks: [1", "not YAML"),
+        ("inner:\n  stepz: 3\n", "stepz"),
+        ("tasks: many\n", "tasks"),
+        ("- 1\n- 2\n", "names and values"),
+        ("system: magic\n", "magic"),
+    ],
+)
+def test_bad_files_are_one_line_and_exit_code_2(
+    content: str, message: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    assert script("train", ["--config", str(tmp_path / "bad.yaml"), "--output", str(tmp_path / "run")]) == 2
+    errors = capsys.readouterr().err.strip()
+    assert "\n" not in errors
+    assert message in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_are_not_free_or_not_runs_are_refused(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    for name, argv, message in (
+        ("train", [*NAVIGATION, "--output", str(trained)], "exists"),
+        ("train", NAVIGATION, "--output"),
+        ("train", ["--output", str(tmp_path), "--resume"], "not a run folder"),
+        ("train", ["--output", str(trained), "--resume", "--seed", "9"], "this would change: seed"),
+        ("evaluate", ["--run", str(tmp_path)], "not a run folder"),
+        ("evaluate", ["--run", str(trained), "--tasks", "0"], "`tasks` must be at least 1"),
+        ("evaluate", ["--run", str(trained), "--rates", "[-1]"], "`rates`"),
+        ("evaluate", ["--run", str(trained), "--checkpoint", "worst"], "checkpoint"),
+        ("render", ["--run", str(trained), "--output", "film.avi"], ".mp4"),
+        ("render", ["--run", str(trained), "--output", "film.gif", "--task", "{goal"], "JSON"),
+        ("render", ["--run", str(trained), "--output", "film.gif", "--task", "3"], "JSON object"),
+        ("render", ["--run", str(trained), "--output", "film.gif", "--task", '{"speed": 1}'], "goal"),
+        ("render", ["--run", str(trained), "--output", "film.gif", "--task", '{"goal": [9, 9]}'], "must be within"),
+        ("render", ["--run", str(trained), "--output", "film.gif", "--steps", "-1"], "`steps`"),
+    ):
+        assert script(name, argv) == 2, argv
+        errors = capsys.readouterr().err.strip()
+        assert message in errors
+        assert "\n" not in errors
+    assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged"),
+        (b"not a checkpoint", "damaged"),
+        ({"weights": 1}, "lacks the mark"),
+        ({"format": checkpoint.FORMAT, "system": "other"}, "system 'other'"),
+        (None, "there is no checkpoint"),
+        ("truncated", "damaged"),
+    ],
+)
+def test_corrupt_and_foreign_checkpoints_are_refused(
+    content: Any, message: str, trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
+    path = run / "checkpoints/last.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        torch.save(content, path)
+    elif content == "truncated":
+        path.write_bytes((trained / "checkpoints/last.pt").read_bytes()[:-200])
+    for name, argv in (
+        ("train", ["--output", str(run), "--resume"]),
+        ("evaluate", ["--run", str(run), "--checkpoint", "last"]),
+        ("render", ["--run", str(run), "--checkpoint", "last", "--output", "film.gif"]),
+    ):
+        assert script(name, argv) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text((trained / "config.yaml").read_text().replace("hidden: [8]", "hidden: [9]"))
+    for which in ("last", "best"):
+        (run / f"checkpoints/{which}.pt").write_bytes((trained / f"checkpoints/{which}.pt").read_bytes())
+    for name, argv in (
+        ("train", ["--output", str(run), "--resume"]),
+        ("evaluate", ["--run", str(run)]),
+        ("render", ["--run", str(run), "--output", str(tmp_path / "film.gif")]),
+    ):
+        assert script(name, argv) == 2
+        assert "does not fit" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_intact(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    assert script("train", [*NAVIGATION, "--output", str(run), "--iterations", "2"]) == 0
+    before = (run / "checkpoints/last.pt").read_bytes()
+    calls = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert script("train", ["--output", str(run), "--resume", "--iterations", "4"]) == 1
+    assert calls
+    errors = capsys.readouterr().err
+    assert "No space left on device" in errors
+    assert "intact" in errors
+    monkeypatch.undo()
+    assert (run / "checkpoints/last.pt").read_bytes() == before
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+    assert script("train", ["--output", str(run), "--resume", "--iterations", "4"]) == 0
+    with pytest.raises(RunFault, match="could not be written"):
+        checkpoint.save(tmp_path / "nowhere" / "last.pt", {})
+
+
+@pytest.mark.filterwarnings("ignore:.*NaN value")
+@pytest.mark.parametrize(
+    ("fault", "message"), [("nan", "the reward is not a finite number"), ("raise", "the wall fell down")]
+)
+def test_a_fault_of_an_environment_keeps_the_last_good_state(
+    fault: str, message: str, third_party: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--environment.id", f"{third_party}:Corridor-v0", "--environment.arguments.fault", fault, "--tasks", "2",
+            "--episodes", "2", "--torch_threads", "1", "--output", str(run)]  # fmt: skip
+    assert script("train", argv) == 1
+    errors = capsys.readouterr().err.strip().splitlines()[-1]
+    assert errors.startswith("error: iteration 0: ")
+    assert message in errors
+    assert _state(run)["iteration"] == 0
+
+
+def test_help_explains_every_option(capsys: pytest.CaptureFixture[str], script: Script) -> None:
+    for name in ("train", "evaluate", "render"):
+        with pytest.raises(SystemExit) as ended:
+            script(name, ["--help"])
+        assert ended.value.code == 0
+        assert "type:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_trains_and_evaluates(path: Path, tmp_path: Path, script: Script) -> None:
+    run = tmp_path / "run"
+    small = ["--tasks", "2", "--episodes", "2", "--iterations", "1", "--torch_threads", "1",
+             "--environment.arguments.horizon", "5"]  # fmt: skip
+    assert script("train", ["--config", str(path), "--output", str(run), *small]) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "2", "--episodes", "2", "--steps", "2"]) == 0

@@ -166,7 +166,7 @@ def test_a_policy_that_is_not_finite_is_told_from_the_environment() -> None:
     sampler = Sampler(NAVIGATION, 2, 2, CPU, torch.float64)
     params = expand(policy.initial(torch.Generator(), torch.float64), 2)
     params["layer1.bias"] = torch.tensor([[0.0, 0.0], [0.0, float("nan")]], dtype=torch.float64)
-    with pytest.raises(FloatingPointError, match="task 1 .*policy's output"):
+    with pytest.raises(FloatingPointError, match=r"task 1 .*policy's output"):
         sampler.sample(policy, params, sampler.sample_tasks(np.random.SeedSequence(1)), task_seeds(0, 0, 0, 0, 2))
 
 

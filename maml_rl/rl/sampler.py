@@ -172,7 +172,8 @@ class Sampler:
         # One sum is much cheaper than a test of every entry, and is finite only if all of them are.
         if np.isfinite(float(values.sum())):
             return
-        bad = np.argwhere(~np.isfinite(np.asarray(values).reshape(self.tasks, self.episodes, -1)))
+        host = values.cpu() if isinstance(values, Tensor) else values
+        bad = np.argwhere(~np.isfinite(np.asarray(host).reshape(self.tasks, self.episodes, -1)))
         if len(bad):
             task, episode = int(bad[0][0]), int(bad[0][1])
             raise raises(f"task {task} {tasks[task]}, episode {episode}, time step {t}: {what} is not a finite number.")

@@ -7,12 +7,14 @@ from typing import Any
 
 from maml_rl.run.config import LineParser, read_settings
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.memory import keep_freed_memory
 
 __all__ = ["build_system", "exit_code", "settings_of"]
 
 
 def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs `main` and turns its failures into a line on standard error and an exit code."""
+    keep_freed_memory()
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except UsageError as error:

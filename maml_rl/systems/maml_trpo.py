@@ -89,7 +89,7 @@ class OuterConfig:
     damping: float = 1e-5
     line_search_steps: int = 15
     line_search_shrink: float = 0.8
-    chunk: int = 10
+    chunk: int = 5
 
     def __post_init__(self) -> None:
         _require("outer.max_kl", self.max_kl > 0, "positive", self.max_kl)

@@ -1,0 +1,57 @@
+"""What the documentation shows works: the environment example, the named files and the links."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_environment_example_trains_evaluates_and_passes_gymnasiums_checker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Callable[[str, list[str]], int]
+) -> None:
+    code = re.search(r"```python\n# reach_1d.py\n(.*?)```", (ROOT / "docs/adding-an-environment.md").read_text(), re.S)
+    assert code is not None
+    (tmp_path / "reach_1d.py").write_text(code[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = str(tmp_path / "run")
+    small = ["--tasks", "3", "--episodes", "5", "--iterations", "3", "--torch_threads", "1"]
+    try:
+        argv = ["--environment.id", "reach_1d:Reach1D-v0", "--environment.arguments", "{}", "--output", run, *small]
+        assert script("train", argv) == 0
+        assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "3"]) == 0
+    finally:
+        gym.registry.pop("Reach1D-v0", None)
+        sys.modules.pop("reach_1d", None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_and_named_files_exist(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+    for name in re.findall(r"\b((?:configs|docs|scripts|tests|envs|maml_rl)/[\w./-]+\.(?:py|yaml|md|png|csv))", text):
+        assert (ROOT / name).exists() or (page.parent / name).exists(), name
+
+
+def test_every_command_of_the_documentation_is_one_the_scripts_take(
+    capsys: pytest.CaptureFixture[str], script: Callable[[str, list[str]], int]
+) -> None:
+    options = {}
+    for name in ("train", "evaluate", "render", "benchmark"):
+        with pytest.raises(SystemExit):
+            script(name, ["--help"])
+        options[name] = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
+    commands = [line for page in PAGES for line in re.findall(r"python scripts/(\w+\.py[^\n`]*)", page.read_text())]
+    assert len(commands) > 8
+    for command in commands:
+        name = command.partition(".py")[0]
+        for option in re.findall(r"(?<=\s)--[\w.]+", command):
+            known = any(option == other or option.startswith(other + ".") for other in options[name])
+            assert known, f"{option} in {command}"

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -12,9 +14,32 @@ from torch import Generator, Tensor
 from maml_rl.core.types import Params
 from maml_rl.rl.distributions import Categorical, DiagonalGaussian, Distribution
 
-__all__ = ["ACTIVATIONS", "Policy", "categorical_mlp", "gaussian_mlp"]
+__all__ = ["ACTIVATIONS", "Policy", "PolicyConfig", "categorical_mlp", "gaussian_mlp", "policy_for"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network.
+
+    Attributes:
+        hidden: units of each hidden layer (Finn et al., 2017, A.2: 100, 100).
+        activation: of the hidden layers (Finn et al., 2017, A.2: relu).
+        initial_std: of the Gaussian before training, for continuous actions (both public codes: 1).
+        minimum_std: floor of the Gaussian's spread (both public codes: 1e-6).
+    """
+
+    hidden: list[int] = field(default_factory=lambda: [100, 100])
+    activation: Literal["relu", "tanh"] = "relu"
+    initial_std: float = 1.0
+    minimum_std: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not all(units > 0 for units in self.hidden):
+            raise ValueError(f"`policy.hidden` must be positive numbers, got {self.hidden}.")
+        if not 0 < self.minimum_std <= self.initial_std:
+            raise ValueError(f"`policy.minimum_std` must be in (0, {self.initial_std}], got {self.minimum_std}.")
 
 
 class Policy(NamedTuple):
@@ -81,6 +106,22 @@ def categorical_mlp(
         return rng.gumbel(size=(*shape, actions)).astype(np.float32)
 
     return Policy(lambda generator, dtype: _initial_layers(sizes, generator, dtype), act, draw_noise, Categorical, ())
+
+
+def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.Space[Any]) -> Policy:
+    """A Gaussian policy for a Box of actions, a categorical one for a Discrete space.
+
+    Raises:
+        ValueError: another action space.
+    """
+    inputs = gym.spaces.flatdim(observations)
+    if isinstance(actions, gym.spaces.Discrete):
+        return categorical_mlp(inputs, int(actions.n), config.hidden, config.activation)
+    if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1:
+        return gaussian_mlp(
+            inputs, actions.shape[0], config.hidden, config.activation, config.initial_std, config.minimum_std
+        )
+    raise ValueError(f"policies exist for Discrete and one-dimensional Box actions, got {actions}.")
 
 
 def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype) -> Params:

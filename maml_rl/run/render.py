@@ -105,8 +105,16 @@ def _at(index: int, pane: Pane) -> Frame:
 
 
 def _sheet(rows: Sequence[Sequence[Pane]], frame: Callable[[Pane], Frame]) -> Frame:
-    sheet = np.concatenate([np.concatenate([frame(pane) for pane in row], axis=1) for row in rows], axis=0)
+    columns = [_joined([frame(pane) for pane in row], axis=1) for row in rows]
+    sheet = _joined(columns, axis=0)
     return sheet[: len(sheet) // 2 * 2, : sheet.shape[1] // 2 * 2]  # video codecs want even sizes
+
+
+def _joined(frames: list[Frame], axis: int, gap: int = 4) -> Frame:
+    """Frames in a row or a column with a white gap between them."""
+    widths = [(0, gap) if index == axis else (0, 0) for index in range(3)]
+    spaced = [np.pad(frame, widths, constant_values=255) for frame in frames[:-1]]
+    return np.concatenate([*spaced, frames[-1]], axis=axis)
 
 
 def _frame(env: gym.Env) -> Frame:

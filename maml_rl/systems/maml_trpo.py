@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 import torch
 from numpy.random import SeedSequence
@@ -15,37 +14,15 @@ from maml_rl.core.objectives import Objective, final, uniform, weighted
 from maml_rl.core.rules.sgd import Schedule, halved_after_first, listed, sgd
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect
-from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
+from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.sampler import Sampler, task_seeds
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trpo import MetaProblem, meta_step
-from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError
+from maml_rl.rl.vector import EnvironmentConfig
 
 __all__ = ["Config", "MAMLTRPO"]
 
 _TRAINING, _EVALUATION, _INITIALISATION = range(3)
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """The policy network.
-
-    Attributes:
-        hidden: units of each hidden layer (Finn et al., 2017, A.2: 100, 100).
-        activation: of the hidden layers (Finn et al., 2017, A.2: relu).
-        initial_std: of the Gaussian before training, for continuous actions (both public codes: 1).
-        minimum_std: floor of the Gaussian's spread (both public codes: 1e-6).
-    """
-
-    hidden: list[int] = field(default_factory=lambda: [100, 100])
-    activation: Literal["relu", "tanh"] = "relu"
-    initial_std: float = 1.0
-    minimum_std: float = 1e-6
-
-    def __post_init__(self) -> None:
-        _require("policy.hidden", all(units > 0 for units in self.hidden), "positive numbers", self.hidden)
-        _require("policy.minimum_std", self.minimum_std > 0, "positive", self.minimum_std)
-        _require("policy.initial_std", self.initial_std >= self.minimum_std, "at least minimum_std", self.initial_std)
 
 
 @dataclass(frozen=True)
@@ -160,7 +137,9 @@ class MAMLTRPO:
         self.mode: Mode = {"unrolled": unrolled, "first_order": first_order}[config.inner.mode]()
         self.objective = objective_of(config.outer.objective)
         self.sampler = self._sampler(config.tasks, config.episodes)
-        self.policy = policy_of(config.policy, self.sampler)
+        self.policy = policy_for(
+            config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
+        )
         self.selection_metric = "return_after"
 
     def initial_state(self) -> dict[str, Any]:
@@ -289,23 +268,6 @@ def objective_of(name: str | Sequence[float]) -> Objective:
     if isinstance(name, str):
         return {"final": final, "uniform": uniform}[name]()
     return weighted(name)
-
-
-def policy_of(config: PolicyConfig, sampler: Sampler) -> Policy:
-    """A Gaussian policy for a Box of actions, a categorical one for a Discrete space.
-
-    Raises:
-        EnvironmentError: another action space.
-    """
-    inputs = gym.spaces.flatdim(sampler.envs.single_observation_space)
-    actions = sampler.envs.single_action_space
-    if isinstance(actions, gym.spaces.Discrete):
-        return categorical_mlp(inputs, int(actions.n), config.hidden, config.activation)
-    if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1:
-        return gaussian_mlp(
-            inputs, actions.shape[0], config.hidden, config.activation, config.initial_std, config.minimum_std
-        )
-    raise EnvironmentError(f"policies exist for Discrete and one-dimensional Box actions, got {actions}.")
 
 
 def _return_metrics(collected: Collected) -> dict[str, float]:

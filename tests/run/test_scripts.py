@@ -179,10 +179,10 @@ def test_rendering_puts_panes_side_by_side(trained: Path, tmp_path: Path, script
     assert script("render", argv) == 0
     frames = iio.imread(output)
     if ending == "png":
-        assert frames.shape == (528, 3 * 480, 3)
+        assert frames.shape == (528, 3 * 480 + 8, 3)
     else:
         assert len(frames) == 11
-        assert frames.shape[1:3] == (528, 3 * 480)
+        assert frames.shape[1:3] == (528, 3 * 480 + 8)
         assert frames[0].std() > 5
         assert not np.array_equal(frames[0], frames[-1])
 
@@ -192,7 +192,7 @@ def test_drawn_tasks_are_rows(trained: Path, tmp_path: Path, script: Script) -> 
 
     argv = ["--run", str(trained), "--steps", "0", "1", "--tasks", "2", "--output", str(tmp_path / "paths.png")]
     assert script("render", argv) == 0
-    assert iio.imread(tmp_path / "paths.png").shape == (2 * 528, 2 * 480, 3)
+    assert iio.imread(tmp_path / "paths.png").shape == (2 * 528 + 4, 2 * 480 + 4, 3)
 
 
 BAD_TRAINING = [

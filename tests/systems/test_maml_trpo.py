@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from maml_rl.rl.policies import PolicyConfig
 from maml_rl.rl.vector import EnvironmentConfig
-from maml_rl.systems.maml_trpo import MAMLTRPO, Config, InnerConfig, OuterConfig, PolicyConfig
+from maml_rl.systems.maml_trpo import MAMLTRPO, Config, InnerConfig, OuterConfig
 
 NAVIGATION = Config(
     environment=EnvironmentConfig("envs:Navigation2D-v0", {"horizon": 20, "action_scale": 1.0}),
@@ -153,7 +154,7 @@ def test_thirty_iterations_leak_nothing() -> None:
         (lambda: Config(seed=-1), "`seed`"),
         (lambda: PolicyConfig([0]), "policy.hidden"),
         (lambda: PolicyConfig(minimum_std=0.0), "policy.minimum_std"),
-        (lambda: PolicyConfig(initial_std=1e-9), "policy.initial_std"),
+        (lambda: PolicyConfig(initial_std=1e-9), "policy.minimum_std"),
         (lambda: InnerConfig(steps=-1), "inner.steps"),
         (lambda: InnerConfig(rate=-0.1), "learning rates"),
         (lambda: InnerConfig(rate=[]), "learning rates"),

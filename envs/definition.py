@@ -6,6 +6,7 @@ both return the same numbers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -14,7 +15,17 @@ from numpy.typing import NDArray
 
 from maml_rl.rl.tasks import Task, TaskError
 
-__all__ = ["Array", "Definition", "Interval", "Simulator", "TaskArrays", "positive", "scaled_box"]
+__all__ = [
+    "Array",
+    "Definition",
+    "Interval",
+    "Simulator",
+    "TaskArrays",
+    "check_options",
+    "positive",
+    "scaled_box",
+    "whole",
+]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -138,6 +149,28 @@ def positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if not value > 0:
             raise ValueError(f"`{name}` must be positive, got {value}.")
+
+
+def whole(**numbers: int) -> None:
+    """Refuses constructor arguments that are not whole positive numbers, by name.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value}.")
+
+
+def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuses reset options that would be ignored.
+
+    Raises:
+        ValueError: one of them is not known.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"reset options are {' and '.join(known)}, got {', '.join(unknown)}.")
 
 
 def scaled_box(size: int, scale: float) -> spaces.Box:

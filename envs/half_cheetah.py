@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box
+from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box, whole
 from envs.mujoco_simulation import MujocoBatch, MujocoSerial, load_model, state_parts
 from envs.painting import paint_mujoco
 from envs.single import SingleTaskEnv
@@ -34,7 +34,8 @@ def _define(
     action_scale: float = 1.0,
     horizon: int = 200,
 ) -> Definition:
-    positive(frame_skip=frame_skip, action_scale=action_scale, horizon=horizon)
+    positive(action_scale=action_scale)
+    whole(frame_skip=frame_skip, horizon=horizon)
     if not control_cost >= 0:
         raise ValueError(f"`control_cost` must be at least 0, got {control_cost}.")
     low, high = velocity_range

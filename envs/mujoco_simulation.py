@@ -35,11 +35,12 @@ def load_model(path: str, timestep: float | None = None) -> mujoco.MjModel:
         timestep: of the physics in seconds, where it is not to be the file's.
     """
     other: list[str] = []
+    before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None if "deprecated" in text else other.append(text))
     try:
         model = mujoco.MjModel.from_xml_path(expand_model_path(path))
     finally:
-        mujoco.set_mju_user_warning(None)
+        mujoco.set_mju_user_warning(before)
     for text in other:
         mujoco.mju_warning(text)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
@@ -98,10 +99,9 @@ class MujocoBatch:
     def __init__(
         self, model: mujoco.MjModel, frame_skip: int, initial: Initial, num_threads: int | None = None
     ) -> None:
-        threads = (
-            len(os.sched_getaffinity(0)) if num_threads is None and hasattr(os, "sched_getaffinity") else num_threads
-        )
-        threads = threads or os.cpu_count() or 1
+        threads = _usable_cores() if num_threads is None else num_threads
+        if threads < 1:
+            raise ValueError(f"`num_threads` must be at least 1, got {threads}.")
         self._serial = MujocoSerial(model, frame_skip, initial)
         self.model, self.frame_skip = model, frame_skip
         self._data = [mujoco.MjData(model) for _ in range(threads)]
@@ -135,3 +135,10 @@ class MujocoBatch:
     def close(self) -> None:
         """Ends the threads."""
         self._rollout.close()
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

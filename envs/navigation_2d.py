@@ -7,7 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box
+from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box, whole
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
 from maml_rl.rl.tasks import Task
@@ -33,9 +33,8 @@ def _define(
     goal_radius: float = 0.01,
     reward: Literal["distance", "squared_distance"] = "distance",
 ) -> Definition:
-    positive(
-        goal_range=goal_range, horizon=horizon, max_step=max_step, action_scale=action_scale, goal_radius=goal_radius
-    )
+    positive(goal_range=goal_range, max_step=max_step, action_scale=action_scale, goal_radius=goal_radius)
+    whole(horizon=horizon)
     if reward not in ("distance", "squared_distance"):
         raise ValueError(f"`reward` must be 'distance' or 'squared_distance', got {reward!r}.")
 

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator
+from envs.definition import Array, Definition, Simulator, check_options
 from maml_rl.rl.tasks import Task
 
 __all__ = ["SingleTaskEnv"]
@@ -54,6 +54,7 @@ class SingleTaskEnv(gym.Env[Array, Array]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Starts an episode; ``options={"task": task}`` sets the task first."""
         super().reset(seed=seed)
+        check_options(options or {}, ("task",))
         if options and "task" in options:
             self.set_task(options["task"])
         if self._task is None:

@@ -1,6 +1,7 @@
 """A task distribution as one Gymnasium vector environment that steps all its sub-environments at once."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator
+from envs.definition import Array, Definition, Simulator, check_options
 from maml_rl.rl.tasks import Task
 
 __all__ = ["NativeTaskVectorEnv"]
@@ -35,7 +36,11 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         if num_envs < 1:
             raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
         self.definition, self.simulator, self.num_envs = definition, simulator, num_envs
-        self.horizon = min(definition.horizon, max_episode_steps or definition.horizon)
+        if max_episode_steps is not None and not 1 <= max_episode_steps <= definition.horizon:
+            raise ValueError(
+                f"`max_episode_steps` must be between 1 and the horizon {definition.horizon}, got {max_episode_steps}."
+            )
+        self.horizon = max_episode_steps or definition.horizon
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
         self.single_observation_space, self.single_action_space = definition.observation_space, definition.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -84,12 +89,13 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
             ValueError: a list of seeds, tasks or a mask of the wrong length.
         """
         options = options or {}
+        check_options(options, ("tasks", "reset_mask"))
         if "tasks" in options:
             self.set_tasks(options["tasks"])
         mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"`reset_mask` must be bool of shape ({self.num_envs},), got {mask.dtype} {mask.shape}.")
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        seeds: Any = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, Integral) else seed
         if seeds is not None and len(seeds) != self.num_envs:
             raise ValueError(f"`seed` must have {self.num_envs} entries, one for each environment, got {len(seeds)}.")
         for index in np.flatnonzero(mask):
@@ -123,6 +129,10 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         cut = self._elapsed >= self.horizon
         self._running = ~(ended | cut)
         return self.definition.observe(after), rewards, ended, cut, {}
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the simulator's threads, if it has any."""
+        getattr(self.simulator, "close", lambda: None)()
 
     def _start(self, index: int, seed: int | None) -> None:
         generator = self._generators[index]

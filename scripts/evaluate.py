@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         state = fitted(stored["state"], system.initial_state(), folder.path)
         result = _evaluate(system, state, options, config, stored["iteration"])
-    except (ArithmeticError, RuntimeError) as error:
+    except (ArithmeticError, RuntimeError, ValueError) as error:
         raise RunFault(f"evaluation of iteration {stored['iteration']}: {error}") from error
     finally:
         system.close()

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         config = instantiate(parser, settings, system)
     built = build_system(SYSTEMS[system][1], config)
     try:
-        folder = folder if settings.resume else RunFolder.create(path, system, config)
+        folder = folder.with_config(config) if settings.resume else RunFolder.create(path, system, config)
         finished = train(built, folder, config.iterations, settings.resume)
     finally:
         built.close()

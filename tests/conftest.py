@@ -57,13 +57,21 @@ class Corridor(gym.Env):
             raise RuntimeError("the motor is missing")
 
     def sample_tasks(self, count, rng):
-        return [{"side": int(side)} for side in rng.choice([-1, 1], count)]
+        if self.fault == "draw":
+            raise ValueError("no tasks today")
+        if self.fault == "few":
+            return []
+        if self.fault == "odd":
+            return [{"side": object()}] * count
+        return [{"side": side} for side in rng.choice([-1, 1], count)]  # numpy's integers, as people write it
 
     def set_task(self, task):
         self.side = task["side"]
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        if self.fault == "again" and seed is None:
+            raise ValueError("the second reset is one too many")
         self.position = float(self.np_random.uniform(-0.5, 0.5))
         return np.array([self.position]), {}
 

@@ -37,8 +37,14 @@ def uniform() -> Objective:
 
 
 def weighted(weights: Sequence[float]) -> Objective:
-    """sum_k weights[k] L(phi_k) over all K + 1 points, the one before adaptation included."""
+    """sum_k weights[k] L(phi_k) over all K + 1 points, the one before adaptation included.
+
+    Raises:
+        ValueError: the weights are not finite and non-negative with sum 1.
+    """
     values = tuple(float(weight) for weight in weights)
+    if not all(0 <= value < float("inf") for value in values) or abs(sum(values) - 1) > 1e-6:
+        raise ValueError(f"`weights` must be finite, at least 0 and sum to 1, got {list(values)}.")
 
     def points(steps: int) -> list[Point]:
         if len(values) != steps + 1:

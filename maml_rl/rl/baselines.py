@@ -18,8 +18,13 @@ def features(observations: Tensor, times: Tensor) -> Tensor:
     return torch.cat([o, o.square(), t, t**2, t**3, torch.ones_like(t)], dim=-1)
 
 
-def fit_linear_baseline(inputs: Tensor, targets: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
+def fit_linear_baseline(
+    inputs: Tensor, targets: Tensor, mask: Tensor, ridge: float = 1e-5, behind: Tensor | None = None
+) -> Tensor:
     """w = (X'X + ridge I)^-1 X'y per task, over the steps that happened.
+
+    With values behind the data, w = (X'(X - B) + ridge I)^-1 X'y: the fixed point of fitting y + B w, rewards up to the
+    cut and the baseline's own value from there on (Bradtke and Barto, 1996, with returns instead of single rewards).
 
     Where a task's solution is not finite its ridge is raised tenfold, up to five times.
 
@@ -28,6 +33,7 @@ def fit_linear_baseline(inputs: Tensor, targets: Tensor, mask: Tensor, ridge: fl
         targets: y, [N, S].
         mask: [N, S].
         ridge: first value of the regulariser.
+        behind: B, [N, S, F], the discounted features of the state behind each step's episode; nothing counts as zero.
 
     Returns:
         Weights [N, F], float64.
@@ -36,7 +42,8 @@ def fit_linear_baseline(inputs: Tensor, targets: Tensor, mask: Tensor, ridge: fl
         FloatingPointError: no ridge gave a finite solution for some task; the message names it.
     """
     x = inputs.double() * mask.double()[..., None]
-    gram, moment = x.mT @ x, x.mT @ targets.double()[..., None]
+    ahead = x if behind is None else x - behind.double() * mask.double()[..., None]
+    gram, moment = x.mT @ ahead, x.mT @ targets.double()[..., None]
     identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     ridges = torch.full((len(x), 1, 1), ridge, dtype=x.dtype, device=x.device)
     for _ in range(6):

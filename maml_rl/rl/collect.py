@@ -30,7 +30,8 @@ class EstimatorConfig:
         discount: gamma.
         gae_lambda: lambda of generalised advantage estimation; 1 is the Monte Carlo return minus the baseline.
         weighting: "steps" averages over all time steps, "episodes" per episode and then over episodes.
-        time_limit: "terminal" puts the value 0 behind the horizon, "bootstrap" the baseline's prediction.
+        time_limit: "terminal" puts the value 0 behind the horizon, "bootstrap" the baseline's prediction, there and in
+            what the baseline is fitted to.
         ridge: first regulariser of the linear baseline.
     """
 
@@ -76,12 +77,17 @@ def prepare(trajectories: Trajectories, config: EstimatorConfig) -> RLBatch:
     times = torch.arange(steps, device=rewards.device)
     inputs = baselines.features(trajectories.observations, times).view(tasks, episodes * steps, -1)
     targets = discounted_returns(rewards, config.discount)
-    weights = baselines.fit_linear_baseline(inputs, targets.view(tasks, -1), mask.view(tasks, -1), config.ridge)
-    values = baselines.predict(weights, inputs).view_as(rewards)
-    after = torch.zeros_like(rewards[..., 0])
+    closing = torch.zeros_like(inputs.view(tasks, episodes, steps, -1)[:, :, 0])
+    behind = None
     if config.time_limit == "bootstrap":
-        closing = baselines.features(trajectories.last_observations, mask.sum(-1))
-        after = baselines.predict(weights, closing).masked_fill(trajectories.terminated, 0.0)
+        lengths = mask.sum(-1)
+        closing = baselines.features(trajectories.last_observations, lengths)
+        closing = closing * (~trajectories.terminated)[..., None]
+        remaining = (lengths[..., None] - times).clamp(min=0)
+        behind = (config.discount ** remaining[..., None] * closing[:, :, None]).view_as(inputs)
+    weights = baselines.fit_linear_baseline(inputs, targets.view(tasks, -1), mask.view(tasks, -1), config.ridge, behind)
+    values = baselines.predict(weights, inputs).view_as(rewards)
+    after = baselines.predict(weights, closing)
     advantages = generalised_advantages(rewards, values, mask, after, config.discount, config.gae_lambda)
     kind = trajectories.rewards.dtype
     flat = {

@@ -1,6 +1,6 @@
 """Episodes of all tasks in lockstep, under one policy with parameters of its own for each task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from maml_rl.core.types import Params
 from maml_rl.rl.policies import Policy
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.tasks import Task, TaskError, plain_task
 from maml_rl.rl.trajectories import Trajectories
 from maml_rl.rl.vector import EnvironmentConfig, horizon_of, make_vector
 
-__all__ = ["Sampler", "SimulationError", "task_seeds"]
+__all__ = ["Sampler", "SimulationError", "drawing_seed", "task_seeds"]
+
+_RESETS, _ACTIONS, _DRAWING = range(3)
 
 
 class SimulationError(RuntimeError):
@@ -26,9 +28,14 @@ class SimulationError(RuntimeError):
 def task_seeds(seed: int, stream: int, iteration: int, step: int, tasks: int) -> list[SeedSequence]:
     """One seed a task, unique to (seed, stream, iteration, inner step, task).
 
-    `stream` keeps training, evaluation and rendering apart.
+    `stream` keeps training and evaluation apart. Resets and actions each take a child of it.
     """
     return [SeedSequence([seed, stream, iteration, step, task]) for task in range(tasks)]
+
+
+def drawing_seed(seed: int, stream: int, iteration: int) -> SeedSequence:
+    """The seed that an iteration's tasks are drawn with: a child that neither resets nor actions take."""
+    return _child(SeedSequence([seed, stream, iteration, 0, 0]), _DRAWING)
 
 
 class Sampler:
@@ -55,8 +62,20 @@ class Sampler:
         self._first_action = int(space.start) if isinstance(space, gym.spaces.Discrete) else None
 
     def sample_tasks(self, seed: SeedSequence) -> list[Task]:
-        """Draws N tasks."""
-        return list(self.envs.sample_tasks(self.tasks, Generator(PCG64(seed))))
+        """Draws N tasks, as dictionaries of plain numbers, strings and lists.
+
+        Raises:
+            SimulationError: the environment raised, or drew something else.
+        """
+        drawn = self._attempt("when it drew tasks", lambda: self.envs.sample_tasks(self.tasks, Generator(PCG64(seed))))
+        if not isinstance(drawn, Sequence) or len(drawn) != self.tasks:
+            raise SimulationError(
+                f"sample_tasks({self.tasks}, rng) must return {self.tasks} tasks, got {drawn!r}."[:300]
+            )
+        try:
+            return [plain_task(task) for task in drawn]
+        except TaskError as error:
+            raise SimulationError(f"sample_tasks returned a task that cannot be stored: {error}") from error
 
     def sample(
         self, policy: Policy, params: Params, tasks: Sequence[Task], seeds: Sequence[SeedSequence]
@@ -95,8 +114,8 @@ class Sampler:
             seen = torch.from_numpy(observations[t]).view(n, e, size).to(self.device)
             distribution = policy.act(params, seen)
             action = distribution.sample(noise[t])
-            self._require_finite(next(iter(distribution)), tasks, t, "the policy's output", raises=FloatingPointError)
-            observation, reward, ended, cut = self._step(action, tasks, t)
+            self._require_finite(next(iter(distribution)), alive, tasks, t, "the policy's output", FloatingPointError)
+            observation, reward, ended, cut = self._step(action, alive, tasks, t)
             actions.append(action)
             distributions.append(distribution)
             mask[t], rewards[t] = alive, np.where(alive, reward, 0.0)
@@ -110,8 +129,7 @@ class Sampler:
             if not alive.any():
                 break
             if (ended | cut).any():
-                observation, _ = self.envs.reset(options={"reset_mask": ended | cut})
-                observations[t + 1] = observation
+                observations[t + 1] = self._restart(ended | cut, t)
         length = t + 1
         stacked = type(distributions[0])(*(torch.stack(parts) for parts in zip(*distributions, strict=True)))
         taken = torch.stack(actions)
@@ -141,41 +159,58 @@ class Sampler:
     def _draw_noise(self, policy: Policy, seeds: Sequence[SeedSequence]) -> Tensor:
         """[T, N, E, ...]: each task's noise from its own seed."""
         shape = (self.horizon, self.episodes)
-        drawn = [policy.draw_noise(Generator(PCG64(_child(seed, 1))), shape) for seed in seeds]
+        drawn = [policy.draw_noise(Generator(PCG64(_child(seed, _ACTIONS))), shape) for seed in seeds]
         return torch.from_numpy(np.stack(drawn, axis=1)).to(self.device, self.dtype)
 
     def _reset(self, tasks: Sequence[Task], seeds: Sequence[SeedSequence]) -> np.ndarray:
-        each = [int(word) for seed in seeds for word in _child(seed, 0).generate_state(self.episodes)]
-        try:
-            self.envs.set_tasks([task for task in tasks for _ in range(self.episodes)])
-            observation, _ = self.envs.reset(seed=each)
-        except Exception as error:
-            raise SimulationError(f"the environment failed at reset: {_reason(error)}") from error
-        self._require_finite(observation, tasks, 0, "the first observation")
+        each = [int(word) for seed in seeds for word in _child(seed, _RESETS).generate_state(self.episodes)]
+        self._attempt("when it was given its tasks", lambda: self.envs.set_tasks(
+            [task for task in tasks for _ in range(self.episodes)]
+        ))  # fmt: skip
+        observation, _ = self._attempt("at reset", lambda: self.envs.reset(seed=each))
+        self._require_finite(observation, np.ones(len(each), bool), tasks, 0, "the first observation")
         return np.asarray(observation)
 
-    def _step(self, action: Tensor, tasks: Sequence[Task], t: int) -> tuple[np.ndarray, ...]:
+    def _restart(self, over: np.ndarray, t: int) -> np.ndarray:
+        """Starts ended episodes again: their data no longer count, but a vector steps only what has been reset."""
+        observation, _ = self._attempt(
+            f"at the reset after time step {t}", lambda: self.envs.reset(options={"reset_mask": over})
+        )
+        return np.asarray(observation)
+
+    def _step(self, action: Tensor, alive: np.ndarray, tasks: Sequence[Task], t: int) -> tuple[np.ndarray, ...]:
         flat = action.reshape(self.tasks * self.episodes, *action.shape[2:]).cpu().numpy()
         if self._first_action is not None:
             flat = flat + self._first_action
-        try:
-            observation, reward, ended, cut, _ = self.envs.step(flat)
-        except Exception as error:
-            raise SimulationError(f"the environment failed at time step {t}: {_reason(error)}") from error
-        self._require_finite(observation, tasks, t, "the observation")
-        self._require_finite(reward, tasks, t, "the reward")
+        observation, reward, ended, cut, _ = self._attempt(f"at time step {t}", lambda: self.envs.step(flat))
+        self._require_finite(observation, alive, tasks, t, "the observation")
+        self._require_finite(reward, alive, tasks, t, "the reward")
         return observation, reward, ended, cut
 
+    @staticmethod
+    def _attempt(when: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            raise SimulationError(f"the environment failed {when}: {reason}") from error
+
     def _require_finite(
-        self, values: Any, tasks: Sequence[Task], t: int, what: str, raises: type[Exception] = SimulationError
+        self,
+        values: Any,
+        alive: np.ndarray,
+        tasks: Sequence[Task],
+        t: int,
+        what: str,
+        raises: type[Exception] = SimulationError,
     ) -> None:
         # One sum is much cheaper than a test of every entry, and is finite only if all of them are.
         if np.isfinite(float(values.sum())):
             return
-        host = values.cpu() if isinstance(values, Tensor) else values
-        bad = np.argwhere(~np.isfinite(np.asarray(host).reshape(self.tasks, self.episodes, -1)))
+        host = np.asarray(values.cpu() if isinstance(values, Tensor) else values).reshape(len(alive), -1)
+        bad = np.flatnonzero(alive & ~np.isfinite(host).all(-1))
         if len(bad):
-            task, episode = int(bad[0][0]), int(bad[0][1])
+            task, episode = divmod(int(bad[0]), self.episodes)
             raise raises(f"task {task} {tasks[task]}, episode {episode}, time step {t}: {what} is not a finite number.")
 
 
@@ -193,7 +228,3 @@ def _one_torch_thread() -> Iterator[None]:
 def _child(seed: SeedSequence, index: int) -> SeedSequence:
     """A child that does not change its parent, unlike `SeedSequence.spawn`."""
     return SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index))
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -1,12 +1,12 @@
 """What an environment has to offer to be a task distribution: two methods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 
-__all__ = ["Task", "TaskEnv", "TaskError", "VectorTaskEnv"]
+__all__ = ["Task", "TaskEnv", "TaskError", "VectorTaskEnv", "plain_task"]
 
 Task: TypeAlias = dict[str, Any]
 """One task, by the names of its parameters: ``{"velocity": 1.5}``. Plain numbers and lists, so it goes into JSON."""
@@ -14,6 +14,31 @@ Task: TypeAlias = dict[str, Any]
 
 class TaskError(ValueError):
     """A task that the environment does not know or does not accept."""
+
+
+def plain_task(task: Any) -> Task:
+    """The task with numpy's numbers and arrays as plain ones, so that it goes into JSON.
+
+    Raises:
+        TaskError: it is not a dictionary, or holds something that is neither a number, a string, a truth value, None,
+            nor a list or dictionary of them.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (np.generic, np.ndarray)):
+            value = value.tolist()
+        if isinstance(value, Mapping):
+            return {str(name): plain(entry) for name, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(entry) for entry in value]
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TaskError(f"a task must be made of numbers, strings, lists and dictionaries, got {value!r}.")
+
+    if not isinstance(task, Mapping):
+        raise TaskError(f"a task must be a dictionary, got {task!r}.")
+    result: Task = plain(task)
+    return result
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """From an environment's id to a vector of task environments: native where there is one, else Sync or Async."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, cast
@@ -36,6 +37,25 @@ class EnvironmentConfig:
     vector_arguments: dict[str, Any] = field(default_factory=dict)
     backend: Literal["auto", "native", "sync", "async"] = "auto"
     max_episode_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise ValueError(f"`environment.max_episode_steps` must be at least 1, got {self.max_episode_steps}.")
+        reserved = {
+            "id",
+            "max_episode_steps",
+            "num_envs",
+            "render_mode",
+            "vectorization_mode",
+            "vector_kwargs",
+            "wrappers",
+        }
+        taken = sorted(reserved & {*self.arguments, *self.vector_arguments})
+        if taken:
+            raise ValueError(
+                f"`environment.arguments` cannot hold {', '.join(taken)}: the sampler sets it. The horizon is "
+                "environment.max_episode_steps or an argument of the environment's own."
+            )
 
 
 def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
@@ -87,7 +107,11 @@ def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
     known = [steps for steps in (own, config.max_episode_steps) if steps is not None]
     if not known:
         raise EnvironmentError(f"environment {config.id!r} has no horizon; set environment.max_episode_steps.")
-    return int(min(known))
+    if min(known) != known[-1]:
+        raise EnvironmentError(
+            f"`environment.max_episode_steps` {config.max_episode_steps} is beyond the environment's own horizon {own}."
+        )
+    return int(known[-1])
 
 
 def _spec(config: EnvironmentConfig) -> gym.envs.registration.EnvSpec:
@@ -167,13 +191,26 @@ class _SingleTaskEnvs:
         self._envs.set_attr("assigned_task", list(tasks))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        return self._envs.reset(seed=seed, options=options)
+        with _quiet_workers(self._envs):
+            return self._envs.reset(seed=seed, options=options)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        return self._envs.step(actions)
+        with _quiet_workers(self._envs):
+            return self._envs.step(actions)
 
     def close(self, **kwargs: Any) -> None:
         self._drawing.close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._envs.close()
+
+
+@contextmanager
+def _quiet_workers(envs: Any) -> Iterator[None]:
+    """AsyncVectorEnv logs the traceback of each failed worker and then raises; the exception says enough."""
+    if not isinstance(envs, AsyncVectorEnv):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ERROR")
+        yield

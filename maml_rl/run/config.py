@@ -56,9 +56,9 @@ def system_named(argv: Sequence[str]) -> str:
     if name is None and given.config is not None:
         name = _read_yaml(Path(given.config)).get("system")
     name = name or DEFAULT_SYSTEM
-    if name not in SYSTEMS:
+    if not isinstance(name, str) or name not in SYSTEMS:
         raise UsageError(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
-    return str(name)
+    return name
 
 
 def instantiate(parser: ArgumentParser, settings: Namespace, system: str) -> Any:

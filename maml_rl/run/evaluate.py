@@ -68,8 +68,7 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         "return_interval95": [None if np.isnan(error) else float(error) for error in errors],
         "tasks": evaluation.tasks,
     }
-    names = evaluation.tasks[0].keys()
-    arrays = {f"task_{name}": np.array([task[name] for task in evaluation.tasks]) for name in names}
+    arrays = _task_arrays(evaluation.tasks)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -78,6 +77,16 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     except OSError as error:
         raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
     return paths
+
+
+def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """An array for each task parameter that is a number, or a list of one length, in every task."""
+    arrays = {}
+    for name in tasks[0]:
+        values = [np.asarray(task.get(name)) for task in tasks]
+        if len({value.shape for value in values}) == 1 and all(value.dtype.kind in "biuf" for value in values):
+            arrays[f"task_{name}"] = np.stack(values)
+    return arrays
 
 
 def _plus_minus(mean: float, error: float) -> str:

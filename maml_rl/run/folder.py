@@ -12,7 +12,8 @@ import torch
 from maml_rl import __version__
 from maml_rl.run import checkpoint
 from maml_rl.run.config import dump_config, load_config
-from maml_rl.run.errors import UsageError
+from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.files import write_atomically
 
 __all__ = ["RunFolder"]
 
@@ -49,6 +50,21 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"run folder {path} cannot be written: {error.strerror}.") from error
         return folder
+
+    def with_config(self, config: Any) -> "RunFolder":
+        """The same folder with another configuration, written to its file.
+
+        Raises:
+            RunFault: the file cannot be written.
+        """
+        if config == self.config:
+            return self
+        text = dump_config(config, self.system)
+        try:
+            write_atomically(self.path / "config.yaml", lambda file: file.write(text.encode()))
+        except OSError as error:
+            raise RunFault(f"{self.path / 'config.yaml'} could not be written: {error.strerror}.") from error
+        return RunFolder(self.path, self.system, config)
 
     @staticmethod
     def require_free(path: Path) -> None:

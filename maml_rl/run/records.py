@@ -1,14 +1,17 @@
 """What a run writes while it goes: `progress.csv` and TensorBoard events, both cut back when it resumes."""
 
+import contextlib
 import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from maml_rl.run.errors import RunFault
+from maml_rl.run.files import write_atomically
 
 __all__ = ["Records"]
 
@@ -17,21 +20,33 @@ _GROUPS = {"return": "return", "adaptation": "return", "surrogate": "meta_update
 
 
 class Records:
-    """Appends one row of metrics an iteration.
+    """Appends one row of metrics an iteration; a context manager.
 
     Args:
         folder: the run folder.
         iteration: the first iteration that will be written; rows of later ones, left by an interrupted run, go.
+
+    Raises:
+        RunFault: the files cannot be made.
     """
 
     def __init__(self, folder: Path, iteration: int) -> None:
         self._path = folder / "progress.csv"
         self._columns: list[str] | None = None
-        if iteration > 0:
-            self._cut_back(iteration)
-        elif self._path.exists():
-            self._path.unlink()
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration if iteration else None)
+        try:
+            if self._path.is_file():
+                self._cut_back(iteration)
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration if iteration else None)
+        except OSError as error:
+            raise RunFault(f"records in {folder} could not be made: {error.strerror}.") from error
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        # On a full disk closing fails as well; what went wrong first is what the user has to know.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self._events.close()
 
     def write(self, iteration: int, metrics: dict[str, float]) -> None:
         """Writes one iteration's metrics.
@@ -41,7 +56,8 @@ class Records:
         """
         row = {"iteration": iteration, **metrics}
         try:
-            self._append(row)
+            with self._path.open("a", newline="") as file:
+                file.write(self._lines([row], header=self._columns is None))
             for name, value in metrics.items():
                 if math.isfinite(value):
                     self._events.add_scalar(_tag(name), value, iteration)
@@ -49,31 +65,23 @@ class Records:
         except OSError as error:
             raise RunFault(f"iteration {iteration}: {self._path} could not be written: {error.strerror}.") from error
 
-    def close(self) -> None:
-        """Closes the event file."""
-        self._events.close()
-
-    def _append(self, row: dict[str, Any]) -> None:
+    def _lines(self, rows: Sequence[dict[str, Any]], header: bool) -> str:
         text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns or list(row))
-        if self._columns is None:
-            self._columns = list(row)
+        self._columns = self._columns or list(rows[0])
+        writer = csv.DictWriter(text, self._columns)
+        if header:
             writer.writeheader()
-        writer.writerow(row)
-        with self._path.open("a", newline="") as file:
-            file.write(text.getvalue())
+        writer.writerows(rows)
+        return text.getvalue()
 
     def _cut_back(self, iteration: int) -> None:
-        if not self._path.is_file():
-            return
         with self._path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         # A row that an interrupted write left half is not a row.
-        kept = [row for row in rows if None not in row.values() and row["iteration"].isdigit()]
-        kept = [row for row in kept if int(row["iteration"]) < iteration]
-        self._path.unlink()
-        for row in kept:
-            self._append(row)
+        whole = [row for row in rows if None not in row.values() and row["iteration"].isdigit()]
+        kept = [row for row in whole if int(row["iteration"]) < iteration]
+        text = self._lines(kept, header=True) if kept else ""
+        write_atomically(self._path, lambda file: file.write(text.encode()))
 
 
 def _tag(name: str) -> str:

@@ -1,11 +1,8 @@
 """The training loop of every system: iterate, record, save; resume exactly; lose nothing when something breaks."""
 
 import math
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -13,6 +10,7 @@ from tqdm import tqdm
 from maml_rl.run.checkpoint import fitted
 from maml_rl.run.errors import RunFault
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.interrupts import Interrupts
 from maml_rl.run.records import Records
 
 __all__ = ["System", "train"]
@@ -60,12 +58,20 @@ def train(
     progress = _Progress.resumed(folder, system) if resume else _Progress(system.initial_state())
     if not resume:
         folder.save("last", progress.content())
-    records = Records(folder.path, progress.iteration)
+    if progress.iteration >= iterations:
+        say(f"the run already has {progress.iteration} iterations; ask for more by --iterations.")
+        return True
     watch = _GainWatch()
     try:
-        with _interrupts(), tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True) as bar:
+        with (
+            Records(folder.path, progress.iteration) as records,
+            Interrupts() as interrupts,
+            _bar(progress, iterations) as bar,
+        ):
             while progress.iteration < iterations:
-                metrics = _advance(system, folder, progress)
+                with interrupts.welcome():
+                    state, metrics = _iterate(system, progress)
+                metrics = _take_over(progress, state, metrics, system.selection_metric, folder)
                 records.write(progress.iteration - 1, metrics)
                 folder.save("last", progress.content())
                 bar.set_postfix_str(_summary(metrics))
@@ -73,12 +79,10 @@ def train(
                 warning = watch.see(progress.iteration - 1, metrics)
                 if warning:
                     say(warning)
+            interrupts.check()
     except KeyboardInterrupt:
-        folder.save("last", progress.content())
         say(f"interrupted after {progress.iteration} iterations; go on with --resume.")
         return False
-    finally:
-        records.close()
     return True
 
 
@@ -92,33 +96,37 @@ class _Progress:
     def resumed(cls, folder: RunFolder, system: System) -> "_Progress":
         content = folder.load("last")
         progress = cls(fitted(content["state"], system.initial_state(), folder.path))
-        progress.iteration, progress.env_steps, progress.best = (
-            content["iteration"],
-            content["env_steps"],
-            content["best"],
-        )
+        progress.iteration, progress.env_steps = content["iteration"], content["env_steps"]
+        progress.best = content["best"]
         return progress
 
     def content(self) -> dict[str, Any]:
         return {"state": self.state, "iteration": self.iteration, "env_steps": self.env_steps, "best": self.best}
 
 
-def _advance(system: System, folder: RunFolder, progress: _Progress) -> dict[str, float]:
-    """One iteration; `progress` changes only once all of it has succeeded."""
-    iteration = progress.iteration
+def _bar(progress: _Progress, iterations: int) -> "tqdm[Any]":
+    return tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True)
+
+
+def _iterate(system: System, progress: _Progress) -> tuple[dict[str, Any], dict[str, float]]:
     try:
-        state, metrics = system.iterate(progress.state, iteration)
-    except (ArithmeticError, RuntimeError) as error:
+        return system.iterate(progress.state, progress.iteration)
+    except (ArithmeticError, RuntimeError, ValueError) as error:
         raise RunFault(
-            f"iteration {iteration}: {error} The checkpoint `last` holds the state before this iteration."
+            f"iteration {progress.iteration}: {error} The checkpoint `last` holds the state before this iteration."
         ) from error
-    value = metrics[system.selection_metric]
+
+
+def _take_over(
+    progress: _Progress, state: dict[str, Any], metrics: dict[str, float], selection: str, folder: RunFolder
+) -> dict[str, float]:
+    """Makes the next state the run's; saves the one before as `best` if its return was."""
+    value = metrics[selection]
     if value > progress.best:
-        progress.best = value
         folder.save("best", {**progress.content(), "best": value})
-    progress.env_steps += metrics["env_steps"]
-    metrics = {**metrics, "env_steps": progress.env_steps}
-    progress.state, progress.iteration = state, iteration + 1
+        progress.best = value
+    metrics = {**metrics, "env_steps": progress.env_steps + metrics["env_steps"]}
+    progress.state, progress.iteration, progress.env_steps = state, progress.iteration + 1, metrics["env_steps"]
     return metrics
 
 
@@ -129,17 +137,15 @@ class _GainWatch:
         self._gains: deque[float] = deque(maxlen=window)
 
     def see(self, iteration: int, metrics: dict[str, float]) -> str | None:
-        if "adaptation_gain" not in metrics:
+        if "return_step_1" not in metrics:  # no inner step, nothing to gain
             return None
         self._gains.append(metrics["adaptation_gain"])
         if len(self._gains) < (self._gains.maxlen or 0):
             return None
-        mean = sum(self._gains) / len(self._gains)
-        variance = sum((gain - mean) ** 2 for gain in self._gains) / (len(self._gains) - 1)
-        error = math.sqrt(variance / len(self._gains))
-        small = mean < 2 * error or mean < 0.005 * abs(metrics["return_before"])
-        window = len(self._gains)
-        if not small:
+        window, mean = len(self._gains), sum(self._gains) / len(self._gains)
+        variance = sum((gain - mean) ** 2 for gain in self._gains) / (window - 1)
+        error = math.sqrt(variance / window)
+        if mean >= 2 * error and mean >= 0.005 * abs(metrics["return_before"]):
             return None
         self._gains.clear()
         return (
@@ -156,20 +162,3 @@ def _summary(metrics: dict[str, float]) -> str:
         f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}, "
         f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,7 +15,7 @@ from maml_rl.core.rules.sgd import Schedule, halved_after_first, listed, sgd
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.sampler import Sampler, task_seeds
+from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trpo import MetaProblem, meta_step
 from maml_rl.rl.vector import EnvironmentConfig
@@ -114,7 +114,7 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("tasks", "episodes", "iterations", "torch_threads"):
             _require(name, getattr(self, name) > 0, "at least 1", getattr(self, name))
-        _require("seed", self.seed >= 0, "at least 0", self.seed)
+        _require("seed", 0 <= self.seed < 2**32, "in [0, 2^32)", self.seed)
         try:
             objective_of(self.outer.objective).points(self.inner.steps)
         except ValueError as error:
@@ -152,8 +152,7 @@ class MAMLTRPO:
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
         """One meta-iteration: the next state, and metrics of the state that came in."""
         config, began = self.config, perf_counter()
-        # One more entry than the seeds of trajectories have, so that tasks share a stream with none of them.
-        tasks = self.sampler.sample_tasks(SeedSequence([config.seed, _TRAINING, iteration, 0, 0, 1]))
+        tasks = self.sampler.sample_tasks(drawing_seed(config.seed, _TRAINING, iteration))
         collected = collect(
             self.sampler,
             self.policy,
@@ -219,7 +218,7 @@ class MAMLTRPO:
         """
         sampler = self._sampler(tasks, episodes)
         try:
-            drawn = list(chosen) if chosen else sampler.sample_tasks(SeedSequence([seed, _EVALUATION, 0, 0, 0, 1]))
+            drawn = list(chosen) if chosen else sampler.sample_tasks(drawing_seed(seed, _EVALUATION, 0))
             rule = self.rule if rates is None else sgd(listed(rates))
             return drawn, collect(
                 sampler,
@@ -249,13 +248,12 @@ def device_of(name: str) -> torch.device:
     Raises:
         ValueError: there is no such device here.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"`device` must be 'cpu' or 'cuda', got {name!r}.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no CUDA device.")
-    return device
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (index.isdigit() or not index) or (kind == "cpu" and index):
+        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:N', got {name!r}.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no such CUDA device.")
+    return torch.device(name)
 
 
 def schedule_of(rate: float | Sequence[float]) -> Schedule:

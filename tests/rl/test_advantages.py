@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
+from maml_rl.rl.baselines import features, fit_linear_baseline, predict
 from maml_rl.rl.collect import EstimatorConfig, prepare
 from maml_rl.rl.trajectories import Trajectories
 
@@ -113,3 +114,34 @@ def test_sample_weights_average_steps_or_episodes() -> None:
     for episode, length in enumerate(LENGTHS):
         assert by_step[episode].tolist() == pytest.approx([1 / 16] * length + [0.0] * (T - length))
         assert by_episode[episode].tolist() == pytest.approx([1 / 4 / length] * length + [0.0] * (T - length))
+
+
+def test_a_bootstrapped_baseline_finds_the_value_of_a_reward_that_never_ends() -> None:
+    horizon = 100
+    generator = torch.Generator().manual_seed(0)
+    data = Trajectories(
+        torch.randn(1, 3, horizon, 2, generator=generator, dtype=torch.float64),
+        torch.zeros(1, 3, horizon, 1),
+        torch.ones(1, 3, horizon, dtype=torch.float64),
+        torch.ones(1, 3, horizon, dtype=torch.float64),
+        torch.zeros(1, 3, horizon),
+        torch.randn(1, 3, 2, generator=generator, dtype=torch.float64),
+        torch.zeros(1, 3, dtype=torch.bool),
+    )
+    times = torch.arange(horizon)
+    inputs = features(data.observations, times).flatten(1, 2)
+    closing = features(data.last_observations, torch.full((1, 3), horizon))
+    behind = (0.99 ** (horizon - times)[:, None] * closing[:, :, None]).flatten(1, 2)
+    targets = discounted_returns(data.rewards, 0.99).flatten(1)
+    weights = fit_linear_baseline(inputs, targets, torch.ones_like(targets), 1e-5, behind)
+    hundred = torch.full((1, 3 * horizon), 100.0, dtype=torch.float64)  # 1 / (1 - 0.99)
+    torch.testing.assert_close(predict(weights, inputs), hundred, rtol=1e-3, atol=0)
+    # It is the fixed point of fitting to its own continuation.
+    continued = targets + (behind @ weights[..., None])[..., 0]
+    again = fit_linear_baseline(inputs, continued, torch.ones_like(targets), 1e-5)
+    torch.testing.assert_close(predict(again, inputs), predict(weights, inputs), rtol=1e-6, atol=1e-6)
+    # Every step is as good as every other, so nothing is left of the advantages but rounding.
+    deltas = generalised_advantages(
+        data.rewards, predict(weights, inputs).view(1, 3, horizon), data.mask, predict(weights, closing), 0.99, 1.0
+    )
+    assert float(deltas.abs().max()) < 0.2

@@ -9,7 +9,7 @@ import torch
 
 from maml_rl.core.tree import expand
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
-from maml_rl.rl.sampler import Sampler, SimulationError, task_seeds
+from maml_rl.rl.sampler import _ACTIONS, _RESETS, Sampler, SimulationError, _child, drawing_seed, task_seeds
 from maml_rl.rl.trajectories import Trajectories
 from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_vector
 
@@ -71,8 +71,10 @@ def test_a_tasks_data_do_not_depend_on_how_many_tasks_run_beside_it() -> None:
 
 def test_each_iteration_step_and_task_has_its_own_noise() -> None:
     keys = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]
-    words = {tuple(seed.generate_state(4)) for key in keys for seed in task_seeds(*key, tasks=3)}
-    assert len(words) == 15
+    parents = [seed for key in keys for seed in task_seeds(*key, tasks=3)]
+    used = [_child(seed, kind) for seed in parents for kind in (_RESETS, _ACTIONS)]
+    used += [drawing_seed(*key[:3]) for key in keys[:4]]
+    assert len({tuple(seed.generate_state(4)) for seed in used}) == 2 * 15 + 4
     data = _sample(CHEETAH, gaussian_mlp(17, 6, (8,)))
     first_actions = data.actions[:, :, 0].flatten(0, 1)
     assert len(torch.unique(first_actions, dim=0)) == 6

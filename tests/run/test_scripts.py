@@ -207,9 +207,15 @@ BAD_TRAINING = [
     (["--environment.id", "envs:Nothing-v0"], "envs:Nothing-v0"),
     (["--environment.id", "nothing:Nothing-v0"], "nothing"),
     (["--environment.id", "CartPole-v1"], "CartPole-v1"),
-    (["--environment.arguments.horizon", "-3"], "`horizon` must be positive"),
+    (["--environment.arguments.horizon", "-3"], "`horizon` must be a whole number"),
     (["--environment.arguments.gaol", "1"], "gaol"),
     (["--device", "tpu"], "`device`"),
+    (["--device", "mps"], "`device`"),
+    (["--environment.max_episode_steps", "0"], "max_episode_steps"),
+    (["--environment.max_episode_steps", "11"], "beyond the environment's own horizon"),
+    (["--environment.arguments.max_episode_steps", "4"], "cannot hold max_episode_steps"),
+    (["--environment.arguments.horizon", "5.5"], "whole number"),
+    (["--outer.objective", "[0.0, 0.0]"], "sum to 1"),
     (["--system", "magic"], "magic"),
 ]
 
@@ -238,6 +244,7 @@ def test_bad_options_are_one_line_and_exit_code_2_before_any_work(
         ("tasks: many\n", "tasks"),
         ("- 1\n- 2\n", "names and values"),
         ("system: magic\n", "magic"),
+        ("system: [a]\n", "there is no system"),
     ],
 )
 def test_bad_files_are_one_line_and_exit_code_2(
@@ -285,6 +292,7 @@ def test_folders_that_are_not_free_or_not_runs_are_refused(
         (b"not a checkpoint", "damaged"),
         ({"weights": 1}, "lacks the mark"),
         ({"format": checkpoint.FORMAT, "system": "other"}, "system 'other'"),
+        ({"format": checkpoint.FORMAT, "system": "maml_trpo", "state": {}}, "lacks iteration"),
         (None, "there is no checkpoint"),
         ("truncated", "damaged"),
     ],
@@ -354,21 +362,85 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_intact(
         checkpoint.save(tmp_path / "nowhere" / "last.pt", {})
 
 
+def test_an_extended_run_remembers_its_new_end(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert script("train", [*NAVIGATION, "--output", str(run), "--iterations", "1"]) == 0
+    assert script("train", ["--output", str(run), "--resume", "--iterations", "2"]) == 0
+    assert "iterations: 2" in (run / "config.yaml").read_text()
+    capsys.readouterr()
+    assert script("train", ["--output", str(run), "--resume"]) == 0
+    assert "already has 2 iterations" in capsys.readouterr().out
+
+
+def test_a_disk_that_is_really_full_is_one_line(tmp_path: Path) -> None:
+    """A limit on file sizes makes every further write fail, TensorBoard's included."""
+    run = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "scripts/train.py"), *NAVIGATION, "--output", str(run), "--iterations"]
+    assert subprocess.run([*command, "2"], check=False, capture_output=True).returncode == 0
+    before = (run / "checkpoints/last.pt").read_bytes()
+    code = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); sys.argv = sys.argv[1:];"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    again = [sys.executable, "-c", code, str(ROOT / "scripts/train.py"), "--output", str(run), "--resume"]
+    result = subprocess.run([*again, "--iterations", "50"], check=False, capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "could not be" in errors[0]
+    assert (run / "checkpoints/last.pt").read_bytes() == before
+    assert len(_rows(run)) == 2  # the curve so far is not lost
+    assert subprocess.run([*again[:1], *again[3:], "--iterations", "3"], check=False).returncode == 0
+    assert len(_rows(run)) == 3
+
+
 @pytest.mark.filterwarnings("ignore:.*NaN value")
+@pytest.mark.parametrize("backend", ["sync", "async"])
 @pytest.mark.parametrize(
-    ("fault", "message"), [("nan", "the reward is not a finite number"), ("raise", "the wall fell down")]
+    ("fault", "message"),
+    [
+        ("nan", "the reward is not a finite number"),
+        ("raise", "the wall fell down"),
+        ("again", "the second reset is one too many"),
+        ("draw", "no tasks today"),
+        ("few", "must return 2 tasks"),
+        ("odd", "a task must be made of numbers"),
+    ],
 )
 def test_a_fault_of_an_environment_keeps_the_last_good_state(
-    fault: str, message: str, third_party: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+    backend: str,
+    fault: str,
+    message: str,
+    third_party: str,
+    tmp_path: Path,
+    script: Script,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
     argv = ["--environment.id", f"{third_party}:Corridor-v0", "--environment.arguments.fault", fault, "--tasks", "2",
-            "--episodes", "2", "--torch_threads", "1", "--output", str(run)]  # fmt: skip
+            "--episodes", "2", "--torch_threads", "1", "--environment.backend", backend, "--output", str(run)]  # fmt: skip
     assert script("train", argv) == 1
-    errors = capsys.readouterr().err.strip().splitlines()[-1]
-    assert errors.startswith("error: iteration 0: ")
-    assert message in errors
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: iteration 0: ")
+    assert message in last
     assert _state(run)["iteration"] == 0
+
+
+def test_tasks_made_of_numpys_numbers_are_evaluated_and_stored(
+    third_party: str, tmp_path: Path, script: Script
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--environment.id", f"{third_party}:Corridor-v0", "--tasks", "2", "--episodes", "2", "--iterations", "1",
+            "--torch_threads", "1", "--output", str(run)]  # fmt: skip
+    assert script("train", argv) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "3", "--episodes", "2"]) == 0
+    sides = [task["side"] for task in json.loads((run / "evaluation.json").read_text())["tasks"]]
+    assert np.load(run / "evaluation.npz")["task_side"].tolist() == sides
 
 
 def test_help_explains_every_option(capsys: pytest.CaptureFixture[str], script: Script) -> None:

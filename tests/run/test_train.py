@@ -1,5 +1,6 @@
 """The training loop on a system that is nothing but a counter."""
 
+import contextlib
 import csv
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Counter:
         metrics = {
             "return_before": value - self.gain,
             "return_after": value,
+            "return_step_1": value,
             "adaptation_gain": self.gain + 0.01 * (iteration % 2),
             "env_steps": 10.0,
             "steps_per_s": 1.0,
@@ -80,7 +82,8 @@ def test_a_rows_that_cannot_be_written_are_a_fault_with_the_iteration(tmp_path: 
     (tmp_path / "progress.csv").mkdir()
     with pytest.raises(RunFault, match=r"iteration 7: .*progress\.csv could not be written"):
         records.write(7, {"return_after": 1.0})
-    records.close()
+    with contextlib.suppress(OSError):
+        records.__exit__(None)
 
 
 def test_a_folder_that_cannot_be_made_is_a_wrong_request(tmp_path: Path) -> None:

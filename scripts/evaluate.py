@@ -15,7 +15,7 @@ from tqdm import tqdm
 from maml_rl.run import evaluate
 from maml_rl.run.checkpoint import fitted
 from maml_rl.run.cli import build_system, exit_code, settings_of
-from maml_rl.run.errors import RunFault
+from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
 from maml_rl.systems import SYSTEMS
 
@@ -65,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         state = fitted(stored["state"], system.initial_state(), folder.path)
         result = _evaluate(system, state, options, config, stored["iteration"])
+    except UsageError:
+        raise
     except (ArithmeticError, RuntimeError, ValueError) as error:
         raise RunFault(f"evaluation of iteration {stored['iteration']}: {error}") from error
     finally:

@@ -25,6 +25,7 @@ def test_the_environment_example_trains_evaluates_and_passes_gymnasiums_checker(
         argv = ["--environment.id", "reach_1d:Reach1D-v0", "--environment.arguments", "{}", "--output", run, *small]
         assert script("train", argv) == 0
         assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "3"]) == 0
+        assert script("render", ["--run", run, "--tasks", "2", "--output", str(tmp_path / "reach.gif")]) == 0
     finally:
         gym.registry.pop("Reach1D-v0", None)
         sys.modules.pop("reach_1d", None)

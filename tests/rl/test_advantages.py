@@ -74,6 +74,21 @@ def test_advantages_equal_those_of_stable_baselines3() -> None:
     np.testing.assert_allclose(ours.T.numpy(), buffer.advantages, rtol=1e-5, atol=1e-5)  # SB3's buffer is float32
 
 
+def test_advantages_of_episodes_that_end_equal_those_of_stable_baselines3() -> None:
+    from stable_baselines3.common.buffers import RolloutBuffer
+
+    rewards, values, mask, _ = _episodes()
+    box = gym.spaces.Box(-1, 1, (1,))
+    buffer = RolloutBuffer(sum(LENGTHS), box, box, "cpu", 0.7, 0.9, n_envs=1)
+    for episode, length in enumerate(LENGTHS):  # one stream, with a termination behind each episode
+        for t in range(length):
+            reward, value = rewards[episode, t].reshape(1).numpy(), values[episode, t].reshape(1)
+            buffer.add(np.zeros((1, 1)), np.zeros((1, 1)), reward, np.array([float(t == 0)]), value, torch.zeros(1))
+    buffer.compute_returns_and_advantage(torch.zeros(1), np.ones(1))
+    ours = generalised_advantages(rewards, values, mask, torch.zeros(4, dtype=torch.float64), 0.9, 0.7)
+    np.testing.assert_allclose(ours[mask > 0].numpy(), buffer.advantages[:, 0], rtol=1e-5, atol=1e-5)
+
+
 def test_normalised_advantages_have_mean_zero_and_deviation_one_per_task() -> None:
     _, values, mask, _ = _episodes()
     scaled = normalise(values * 5 + 3, mask)

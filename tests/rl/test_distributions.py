@@ -23,7 +23,11 @@ def _pair(kind: str, seed: int) -> tuple[Distribution, distributions.Distributio
 
 
 def _actions(kind: str) -> Tensor:
-    return torch.randint(A, (N, S)) if kind == "categorical" else _random(N, S, A, seed=3)
+    return (
+        torch.randint(A, (N, S), generator=torch.Generator().manual_seed(3))
+        if kind == "categorical"
+        else _random(N, S, A, seed=3)
+    )
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])

@@ -139,6 +139,28 @@ def test_zero_inner_steps_are_plain_trpo_on_the_pooled_tasks() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+def test_a_step_without_inner_steps_is_that_of_a_dense_trpo(kind: str) -> None:
+    problem, params, batches = _setup(kind, unrolled(), 0)
+    surrogate, divergence = reference.objective(kind, params, batches, False, [1.0])
+    theta, radius, damping = flatten(params), 0.01, 0.1
+    (gradient,) = torch.autograd.grad(surrogate(theta.requires_grad_()), theta)
+    theta = theta.detach()
+    matrix = torch.autograd.functional.hessian(divergence, theta) + damping * torch.eye(len(theta), dtype=torch.float64)
+    direction = torch.linalg.solve(matrix, gradient)
+    full = (2 * radius / (direction @ matrix @ direction)).sqrt() * direction
+    before = float(surrogate(theta.clone().requires_grad_()).detach())
+    for trial in range(15):
+        expected = theta - 0.8**trial * full
+        at = expected.clone().requires_grad_()
+        if float(surrogate(at).detach()) < before and float(divergence(at).detach()) <= radius:
+            break
+    found, report = meta_step(problem, params, TrustRegion(radius, cg_iterations=300, damping=damping))
+    assert report.accepted
+    assert report.tried == trial + 1
+    torch.testing.assert_close(flatten(found), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 10])
 def test_chunks_do_not_change_the_problem(chunk: int) -> None:
     whole, params, _ = _setup("gaussian", unrolled(), 1, chunk=3)

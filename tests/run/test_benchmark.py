@@ -1,0 +1,51 @@
+"""The benchmark's sections and keys, on sizes that take a second."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def benchmark() -> Any:
+    spec = importlib.util.spec_from_file_location("small_benchmark", ROOT / "scripts/benchmark.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.TASKS, module.EPISODES, module.STEPS, module.COUNT = 4, 4, 6, 16
+    return module
+
+
+def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "figures.json"
+    assert benchmark.main(["--repetitions", "1", "--threads", "1", "--json", str(path)]) == 0
+    figures = json.loads(path.read_text())
+    printed = capsys.readouterr().out
+    wanted = {
+        "half_cheetah": {"raw_rollout", "vector_env", "sync_vector_env", "sampler", "vector_env_per_raw",
+                         "vector_env_per_sync", "sampler_per_raw"},
+        "meta_update": {"surrogate_gradient_s", "curvature_product_s", "meta_iteration_s", "env_steps",
+                        "peak_memory_mb"},
+    }  # fmt: skip
+    for section, keys in wanted.items():
+        assert keys <= figures[section].keys()
+        assert all(figures[section][key] > 0 for key in keys)
+        assert all(key in printed for key in keys)
+    cheetah = figures["half_cheetah"]
+    assert cheetah["sampler_per_raw"] == pytest.approx(cheetah["sampler"] / cheetah["raw_rollout"])
+    assert figures["meta_update"]["env_steps"] == 2 * 16 * 6
+    assert figures["machine"]["threads"] == 1
+    assert "torch" in figures["versions"]
+
+
+@pytest.mark.parametrize("argv", [["--device", "tpu"], ["--threads", "0"], ["--repetitions", "many"]])
+def test_wrong_options_are_refused(benchmark: Any, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from maml_rl.run.cli import exit_code
+
+    assert exit_code(benchmark.main, argv) == 2
+    assert capsys.readouterr().err.startswith("error: ")

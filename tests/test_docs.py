@@ -31,6 +31,15 @@ def test_the_environment_example_trains_evaluates_and_passes_gymnasiums_checker(
         sys.modules.pop("reach_1d", None)
 
 
+def test_the_readmes_example_adapts(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert code is not None
+    exec(code[1], {})
+    losses = [float(number) for number in re.findall(r"[\d.]+", capsys.readouterr().out)]
+    assert len(losses) == 4
+    assert losses == sorted(losses, reverse=True)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_and_named_files_exist(page: Path) -> None:
     text = page.read_text()

@@ -29,7 +29,7 @@ class EnvironmentConfig:
         arguments: keyword arguments of the environment's constructor.
         vector_arguments: further ones of a native vector version, such as num_threads.
         backend: "auto" takes the native vector version if there is one, else "sync".
-        max_episode_steps: the horizon T, where it is to be shorter than the environment's own.
+        max_episode_steps: the horizon T, where it is not to be the environment's own.
     """
 
     id: str = "envs:Navigation2D-v0"
@@ -103,15 +103,15 @@ def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
     Raises:
         EnvironmentError: neither the configuration nor the environment names one.
     """
-    own = getattr(envs, "horizon", None) or _spec(config).max_episode_steps
-    known = [steps for steps in (own, config.max_episode_steps) if steps is not None]
-    if not known:
-        raise EnvironmentError(f"environment {config.id!r} has no horizon; set environment.max_episode_steps.")
-    if min(known) != known[-1]:
+    own, wanted = getattr(envs, "horizon", None), config.max_episode_steps
+    if wanted is not None and own is not None and wanted > own:
         raise EnvironmentError(
-            f"`environment.max_episode_steps` {config.max_episode_steps} is beyond the environment's own horizon {own}."
+            f"`environment.max_episode_steps` {wanted} is beyond the environment's own horizon {own}."
         )
-    return int(known[-1])
+    steps = wanted or own or _spec(config).max_episode_steps
+    if steps is None:
+        raise EnvironmentError(f"environment {config.id!r} has no horizon; set environment.max_episode_steps.")
+    return int(steps)
 
 
 def _spec(config: EnvironmentConfig) -> gym.envs.registration.EnvSpec:

@@ -200,3 +200,5 @@ def test_faults_of_an_environment_from_elsewhere_at_construction(third_party: st
             Sampler(config, 1, 1, CPU, torch.float32)
     config = EnvironmentConfig(f"{third_party}:Endless-v0", max_episode_steps=5)
     assert _sample(config, categorical_mlp(1, 2, (8,))).mask.shape[-1] <= 5
+    longer = Sampler(EnvironmentConfig(f"{third_party}:Corridor-v0", max_episode_steps=11), 1, 1, CPU, torch.float32)
+    assert longer.horizon == 11  # Gymnasium's own limit of the registration gives way, as in gym.make

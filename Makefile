@@ -13,7 +13,7 @@ endif
 .PHONY: train test check format benchmark slow clean
 
 train: $(VENV)/ready  ## meta-train 2D navigation in minutes, then the table and a picture
-	$(BIN)/python scripts/train.py --config configs/maml_trpo/2d-navigation.yaml --iterations 100 --output $(RUN) \
+	$(BIN)/python scripts/train.py --config configs/maml_trpo/2d-navigation.yaml --output $(RUN) \
 		$(if $(wildcard $(RUN)/checkpoints/last.pt),--resume)
 	$(BIN)/python scripts/evaluate.py --run $(RUN) --steps 3
 	$(BIN)/python scripts/render.py --run $(RUN) --steps 0 1 3 --tasks 3 --output $(RUN)/paths.png

@@ -72,13 +72,18 @@ class Corridor(gym.Env):
         super().reset(seed=seed)
         if self.fault == "again" and seed is None:
             raise ValueError("the second reset is one too many")
+        self.after_end = seed is None  # only a reset in the middle of the data comes without a seed
         self.position = float(self.np_random.uniform(-0.5, 0.5))
         return np.array([self.position]), {}
 
     def step(self, action):
         assert action in (3, 4)
+        if self.fault != "late nan":
+            assert np.isfinite(self.position)
         self.position += 2.0 * (action - 3) - 1.0
         reward = float(self.side * self.position)
+        if self.fault == "late nan" and self.after_end:
+            reward = self.position = float("nan")
         if self.fault == "nan" and abs(self.position) > 1:
             reward = float("nan")
         if self.fault == "raise" and abs(self.position) > 1:

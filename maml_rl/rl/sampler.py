@@ -114,11 +114,11 @@ class Sampler:
             seen = torch.from_numpy(observations[t]).view(n, e, size).to(self.device)
             distribution = policy.act(params, seen)
             action = distribution.sample(noise[t])
-            self._require_finite(next(iter(distribution)), alive, tasks, t, "the policy's output", FloatingPointError)
+            self._require_finite(next(iter(distribution)), tasks, t, "the policy's output", FloatingPointError)
             observation, reward, ended, cut = self._step(action, alive, tasks, t)
             actions.append(action)
             distributions.append(distribution)
-            mask[t], rewards[t] = alive, np.where(alive, reward, 0.0)
+            mask[t], rewards[t] = alive, reward
             observations[t + 1] = observation
             finishing = alive & (ended | cut)
             if finishing.any() or t == horizon - 1:
@@ -129,7 +129,7 @@ class Sampler:
             if not alive.any():
                 break
             if (ended | cut).any():
-                observations[t + 1] = self._restart(ended | cut, t)
+                observations[t + 1] = np.where(alive[:, None], self._restart(ended | cut, t), 0.0)
         length = t + 1
         stacked = type(distributions[0])(*(torch.stack(parts) for parts in zip(*distributions, strict=True)))
         taken = torch.stack(actions)
@@ -168,7 +168,7 @@ class Sampler:
             [task for task in tasks for _ in range(self.episodes)]
         ))  # fmt: skip
         observation, _ = self._attempt("at reset", lambda: self.envs.reset(seed=each))
-        self._require_finite(observation, np.ones(len(each), bool), tasks, 0, "the first observation")
+        self._require_finite(observation, tasks, 0, "the first observation")
         return np.asarray(observation)
 
     def _restart(self, over: np.ndarray, t: int) -> np.ndarray:
@@ -183,8 +183,10 @@ class Sampler:
         if self._first_action is not None:
             flat = flat + self._first_action
         observation, reward, ended, cut, _ = self._attempt(f"at time step {t}", lambda: self.envs.step(flat))
-        self._require_finite(observation, alive, tasks, t, "the observation")
-        self._require_finite(reward, alive, tasks, t, "the reward")
+        if not alive.all():  # what an environment does after its episode is nobody's data, finite or not
+            observation, reward = np.where(alive[:, None], observation, 0.0), np.where(alive, reward, 0.0)
+        self._require_finite(observation, tasks, t, "the observation")
+        self._require_finite(reward, tasks, t, "the reward")
         return observation, reward, ended, cut
 
     @staticmethod
@@ -198,7 +200,6 @@ class Sampler:
     def _require_finite(
         self,
         values: Any,
-        alive: np.ndarray,
         tasks: Sequence[Task],
         t: int,
         what: str,
@@ -207,8 +208,8 @@ class Sampler:
         # One sum is much cheaper than a test of every entry, and is finite only if all of them are.
         if np.isfinite(float(values.sum())):
             return
-        host = np.asarray(values.cpu() if isinstance(values, Tensor) else values).reshape(len(alive), -1)
-        bad = np.flatnonzero(alive & ~np.isfinite(host).all(-1))
+        host = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+        bad = np.flatnonzero(~np.isfinite(host.reshape(self.tasks * self.episodes, -1)).all(-1))
         if len(bad):
             task, episode = divmod(int(bad[0]), self.episodes)
             raise raises(f"task {task} {tasks[task]}, episode {episode}, time step {t}: {what} is not a finite number.")

@@ -92,7 +92,7 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise UsageError(" ".join(str(error).split())) from error
 
 
-def dump_config(config: Any, system: str) -> str:
+def dump_config(config: Any) -> str:
     """All fields as YAML that reads back to the same configuration."""
     return yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None)
 

@@ -45,7 +45,7 @@ class RunFolder:
         folder = cls(path, system, config)
         try:
             (path / "checkpoints").mkdir(parents=True)
-            (path / "config.yaml").write_text(dump_config(config, system), encoding="utf-8")
+            (path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             (path / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"run folder {path} cannot be written: {error.strerror}.") from error
@@ -59,7 +59,7 @@ class RunFolder:
         """
         if config == self.config:
             return self
-        text = dump_config(config, self.system)
+        text = dump_config(config)
         try:
             write_atomically(self.path / "config.yaml", lambda file: file.write(text.encode()))
         except OSError as error:

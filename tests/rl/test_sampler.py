@@ -163,6 +163,17 @@ def test_faults_of_an_environment_are_told_with_task_and_time(third_party: str, 
         _sample(config, categorical_mlp(1, 2, (8,)))
 
 
+@pytest.mark.filterwarnings("ignore:.*(NaN value|is not within)")
+def test_what_an_environment_does_after_its_episode_is_nobodys_data(third_party: str) -> None:
+    policy = categorical_mlp(1, 2, (8,))
+    sound = _sample(EnvironmentConfig(f"{third_party}:Corridor-v0", max_episode_steps=20), policy, episodes=6)
+    late = _sample(
+        EnvironmentConfig(f"{third_party}:Corridor-v0", {"fault": "late nan"}, max_episode_steps=20), policy, episodes=6
+    )
+    assert len(torch.unique(sound.mask.sum(-1))) > 1
+    assert _equal(sound, late)
+
+
 def test_a_policy_that_is_not_finite_is_told_from_the_environment() -> None:
     policy = gaussian_mlp(2, 2, (8,))
     sampler = Sampler(NAVIGATION, 2, 2, CPU, torch.float64)

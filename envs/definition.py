@@ -6,7 +6,7 @@ both return the same numbers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -147,8 +147,8 @@ def positive(**numbers: float) -> None:
         ValueError: one of them is not.
     """
     for name, value in numbers.items():
-        if not value > 0:
-            raise ValueError(f"`{name}` must be positive, got {value}.")
+        if not isinstance(value, Real) or not 0 < value < float("inf"):
+            raise ValueError(f"`{name}` must be a positive number, got {value!r}.")
 
 
 def whole(**numbers: int) -> None:
@@ -159,7 +159,7 @@ def whole(**numbers: int) -> None:
     """
     for name, value in numbers.items():
         if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value}.")
+            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
 
 
 def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:

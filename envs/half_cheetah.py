@@ -1,8 +1,8 @@
 """Half-cheetah goal velocity: run forward at a speed that the task chooses (Finn et al., 2017, section 5.3)."""
 
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -14,12 +14,15 @@ from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
 from maml_rl.rl.tasks import Task
 
+if TYPE_CHECKING:
+    import mujoco
+
 __all__ = ["half_cheetah_vel", "half_cheetah_vel_vector"]
 
 _BOUND = 1e6  # far beyond any state; Gymnasium's checker warns of infinite bounds
 
 
-def _initial(model: mujoco.MjModel, rng: np.random.Generator) -> tuple[Array, Array]:
+def _initial(model: "mujoco.MjModel", rng: np.random.Generator) -> tuple[Array, Array]:
     """HalfCheetah-v5's: positions of the model file plus U[-0.1, 0.1], velocities 0.1 N(0, 1)."""
     positions = model.qpos0 + rng.uniform(low=-0.1, high=0.1, size=model.nq)
     velocities = 0.1 * rng.standard_normal(model.nv)
@@ -27,7 +30,7 @@ def _initial(model: mujoco.MjModel, rng: np.random.Generator) -> tuple[Array, Ar
 
 
 def _define(
-    model: mujoco.MjModel,
+    model: "mujoco.MjModel",
     velocity_range: tuple[float, float] = (0.0, 2.0),
     control_cost: float = 0.05,
     frame_skip: int = 5,
@@ -36,8 +39,10 @@ def _define(
 ) -> Definition:
     positive(action_scale=action_scale)
     whole(frame_skip=frame_skip, horizon=horizon)
-    if not control_cost >= 0:
-        raise ValueError(f"`control_cost` must be at least 0, got {control_cost}.")
+    if not isinstance(control_cost, Real) or not 0 <= control_cost < float("inf"):
+        raise ValueError(f"`control_cost` must be a number of at least 0, got {control_cost!r}.")
+    if np.shape(velocity_range) != (2,):
+        raise ValueError(f"`velocity_range` must be two numbers, got {velocity_range!r}.")
     low, high = velocity_range
     seconds = frame_skip * model.opt.timestep
     positions, velocities = state_parts(model)

@@ -9,9 +9,19 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
-import mujoco.rollout
 import numpy as np
+
+try:
+    import mujoco
+    import mujoco.rollout
+except (AttributeError, ImportError, OSError) as error:
+    if not os.environ.get("MUJOCO_GL"):
+        raise
+    raise ImportError(
+        f"MuJoCo cannot be imported with MUJOCO_GL={os.environ['MUJOCO_GL']}: its OpenGL library is missing. Install "
+        "Debian's libegl1 and libgl1-mesa-dri for egl, libosmesa6 for osmesa, or unset MUJOCO_GL to train without "
+        f"pictures ({error})."
+    ) from error
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
 from envs.definition import Array
@@ -24,7 +34,7 @@ Initial = Callable[[mujoco.MjModel, np.random.Generator], tuple[Array, Array]]
 """(model, rng) -> (qpos, qvel) at the start of an episode."""
 
 
-def load_model(path: str, timestep: float | None = None) -> mujoco.MjModel:
+def load_model(path: str) -> mujoco.MjModel:
     """Loads a model with the warm start off.
 
     MuJoCo prints warnings about some of Gymnasium's own model files and logs them into the working folder; those about
@@ -32,7 +42,6 @@ def load_model(path: str, timestep: float | None = None) -> mujoco.MjModel:
 
     Args:
         path: an XML file, or the name of one of Gymnasium's.
-        timestep: of the physics in seconds, where it is not to be the file's.
     """
     other: list[str] = []
     before = mujoco.get_mju_user_warning()
@@ -44,8 +53,6 @@ def load_model(path: str, timestep: float | None = None) -> mujoco.MjModel:
     for text in other:
         mujoco.mju_warning(text)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
-    if timestep is not None:
-        model.opt.timestep = timestep
     return model
 
 

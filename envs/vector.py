@@ -145,6 +145,4 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         state = self.simulator.initial(generator)
         if self._states is None:
             self._states = np.zeros((self.num_envs, len(state)))
-        elif index == 0 or not self._states.flags.owndata:
-            self._states = self._states.copy()
         self._states[index] = state

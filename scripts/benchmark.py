@@ -39,7 +39,7 @@ from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import versions
-from maml_rl.systems.maml_trpo import OuterConfig
+from maml_rl.systems.maml_trpo import OuterConfig, device_of
 
 TASKS, EPISODES, STEPS = 40, 20, 100
 COUNT = TASKS * EPISODES
@@ -70,8 +70,10 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Measures, prints the table, writes the file."""
     options: Options = settings_of(Options, argv, __doc__ or "")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise UsageError(f"`device` is {options.device!r}, but this PyTorch finds no CUDA device.")
+    try:
+        device_of(options.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     torch.set_num_threads(options.threads)
     with tqdm(total=2, desc="benchmark", leave=False) as bar:
         cheetah = half_cheetah(options)

@@ -7,17 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from maml_rl.run import evaluate
-from maml_rl.run.checkpoint import fitted
-from maml_rl.run.cli import build_system, exit_code, settings_of
-from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.folder import RunFolder
-from maml_rl.systems import SYSTEMS
+from maml_rl.run.cli import exit_code, settings_of
+from maml_rl.run.opening import OpenedRun, open_run
 
 
 @dataclass(frozen=True)
@@ -57,31 +54,21 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint, writes the files, prints the table."""
     options: Options = settings_of(Options, argv, __doc__ or "")
-    folder = RunFolder.open(Path(options.run))
-    stored = folder.load(options.checkpoint)
-    config = folder.config if options.device is None else dataclasses.replace(folder.config, device=options.device)
-    # The training vector is not needed here: one environment is enough to know the spaces.
-    system = build_system(SYSTEMS[folder.system][1], dataclasses.replace(config, tasks=1, episodes=1))
-    try:
-        state = fitted(stored["state"], system.initial_state(), folder.path)
-        result = _evaluate(system, state, options, config, stored["iteration"])
-    except UsageError:
-        raise
-    except (ArithmeticError, RuntimeError, ValueError) as error:
-        raise RunFault(f"evaluation of iteration {stored['iteration']}: {error}") from error
-    finally:
-        system.close()
-    paths = evaluate.write(result, Path(options.output or options.run))
+    output = Path(options.output or options.run)
+    with open_run(Path(options.run), options.checkpoint, options.device) as opened:
+        evaluate.require_folder(output)
+        result = _evaluate(opened, options)
+    paths = evaluate.write(result, output)
     print(evaluate.table(result))
-    print(f"checkpoint {options.checkpoint} (iteration {stored['iteration']}); wrote {', '.join(map(str, paths))}")
+    print(f"checkpoint {options.checkpoint} (iteration {opened.iteration}); wrote {', '.join(map(str, paths))}")
     return 0
 
 
-def _evaluate(system: Any, state: dict[str, Any], options: Options, config: Any, iteration: int) -> evaluate.Evaluation:
+def _evaluate(opened: OpenedRun, options: Options) -> evaluate.Evaluation:
     began = time.perf_counter()
     with tqdm(total=options.steps + 1, desc="gradient steps", leave=False) as bar:
-        tasks, collected = system.evaluate(
-            state,
+        tasks, collected = opened.system.evaluate(
+            opened.state,
             options.steps,
             options.seed,
             options.tasks,
@@ -92,9 +79,9 @@ def _evaluate(system: Any, state: dict[str, Any], options: Options, config: Any,
     returns = np.stack([trajectories.returns.cpu().numpy() for trajectories in collected.trajectories])
     settings = {
         **{name: value for name, value in dataclasses.asdict(options).items() if name not in ("output", "tasks")},
-        "environment": config.environment.id,
-        "rates": options.rates or config.inner.rate,
-        "iteration": iteration,
+        "environment": opened.config.environment.id,
+        "rates": opened.system.rates(options.steps, options.rates),
+        "iteration": opened.iteration,
         "seconds": round(time.perf_counter() - began, 3),
     }
     return evaluate.Evaluation(returns.astype(float), tasks, settings)

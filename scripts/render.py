@@ -12,17 +12,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from maml_rl.rl.sampler import SimulationError
-from maml_rl.rl.tasks import Task, TaskError
-from maml_rl.rl.vector import make_single
+import gymnasium as gym
+
+from maml_rl.rl.tasks import Task
+from maml_rl.rl.vector import EnvironmentConfig, make_single
 from maml_rl.run import render
-from maml_rl.run.checkpoint import fitted
-from maml_rl.run.cli import build_system, exit_code, settings_of
-from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.folder import RunFolder
-from maml_rl.systems import SYSTEMS
+from maml_rl.run.cli import exit_code, settings_of
+from maml_rl.run.errors import UsageError
+from maml_rl.run.opening import OpenedRun, open_run
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Options:
         checkpoint: "best" by training return, or the "last".
         episodes: for adapting, per gradient step; the run's own where nothing is given.
         seed: of the drawn tasks, of the episodes that adapt and of those that are filmed.
+        device: where to adapt; the run's own where nothing is given.
         fps: frames per second of a film; the environment's own where nothing is given.
     """
 
@@ -49,6 +49,7 @@ class Options:
     checkpoint: Literal["best", "last"] = "best"
     episodes: int | None = None
     seed: int = 1000
+    device: str | None = None
     fps: int | None = None
 
     def __post_init__(self) -> None:
@@ -65,47 +66,46 @@ def main(argv: Sequence[str]) -> int:
     options: Options = settings_of(Options, _joined(argv), __doc__ or "")
     output = Path(options.output)
     render.check_ending(output)
-    folder = RunFolder.open(Path(options.run))
-    stored = folder.load(options.checkpoint)
-    tasks = None if options.task is None else [_task(options.task)]
-    config = dataclasses.replace(folder.config, tasks=1, episodes=1)
-    system = build_system(SYSTEMS[folder.system][1], config)
-    try:
-        state = fitted(stored["state"], system.initial_state(), folder.path)
-        rows, fps = _film(system, state, options, folder.config, tasks)
-    except (TaskError, ValueError) as error:
-        raise UsageError(str(error)) from error
-    except (ArithmeticError, SimulationError) as error:
-        raise RunFault(str(error)) from error
-    finally:
-        system.close()
+    task = None if options.task is None else _task(options.task)
+    with open_run(Path(options.run), options.checkpoint, options.device) as opened:
+        env = _environment(opened.config.environment, task)
+        try:
+            rows = _film(opened, env, options, task)
+        finally:
+            env.close()
     if output.suffix.lower() == ".png":
         render.picture(rows, output)
     else:
-        render.film(rows, output, options.fps or fps)
+        render.film(rows, output, options.fps or int(env.metadata.get("render_fps", 20)))
     print(f"wrote {output}")
     return 0
 
 
-def _film(
-    system: Any, state: dict[str, Any], options: Options, config: Any, tasks: list[Task] | None
-) -> tuple[list[list[render.Pane]], int]:
-    env = make_single(config.environment, render_mode="rgb_array")
+def _environment(config: EnvironmentConfig, task: Task | None) -> gym.Env:
+    """One environment that draws, and that has accepted the task."""
     try:
-        if tasks is not None:
-            env.unwrapped.set_task(tasks[0])  # type: ignore[attr-defined]  # refuses a wrong task before any work
-        count = 1 if tasks is not None else options.tasks
-        episodes = options.episodes or config.episodes
-        drawn, collected = system.evaluate(state, max(options.steps), options.seed, count, episodes, chosen=tasks)
-        rows = []
-        for index, task in enumerate(drawn):
-            adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
-            rows.append(
-                [render.record(env, system.policy, adapted[step], task, step, options.seed) for step in options.steps]
-            )
-        return rows, int(env.metadata.get("render_fps", 20))
-    finally:
-        env.close()
+        env = make_single(config, render_mode="rgb_array")
+        if task is not None:
+            env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+    except Exception as error:  # whatever an environment says of a task it does not take
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise UsageError(reason if task is None else f"task {json.dumps(task)} is refused: {reason}") from error
+    return env
+
+
+def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) -> list[list[render.Pane]]:
+    count, episodes = (options.tasks if task is None else 1), (options.episodes or opened.config.episodes)
+    chosen = None if task is None else [task]
+    drawn, collected = opened.system.evaluate(
+        opened.state, max(options.steps), options.seed, count, episodes, chosen=chosen
+    )
+    rows = []
+    for index, each in enumerate(drawn):
+        adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
+        rows.append(
+            [render.record(env, opened.system.policy, adapted[k], each, k, options.seed) for k in options.steps]
+        )
+    return rows
 
 
 def _task(text: str) -> Task:
@@ -119,15 +119,16 @@ def _task(text: str) -> Task:
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
-    """`--steps 0 1 3` as `--steps [0,1,3]`, and `--task JSON` as one argument that no YAML reader takes apart."""
+    """`--steps 0 1 3` as `--steps=[0,1,3]`, the list that the parser reads."""
     result: list[str] = []
     for argument in argv:
-        if result and result[-1].startswith("--steps=[") and argument.lstrip("-").isdigit():
+        steps = bool(result) and result[-1].startswith("--steps=[")
+        if steps and argument.lstrip("-").isdigit():
             result[-1] = f"{result[-1][:-1]},{argument}]".replace("[,", "[")
-        elif argument == "--steps":
-            result.append("--steps=[]")
+        elif steps and result[-1] == "--steps=[]":
+            result[-1] = f"--steps={argument}"
         else:
-            result.append(argument)
+            result.append("--steps=[]" if argument == "--steps" else argument)
     return result
 
 

@@ -38,7 +38,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if not all(units > 0 for units in self.hidden):
             raise ValueError(f"`policy.hidden` must be positive numbers, got {self.hidden}.")
-        if not 0 < self.minimum_std <= self.initial_std:
+        if not 0 < self.minimum_std <= self.initial_std < float("inf"):
             raise ValueError(f"`policy.minimum_std` must be in (0, {self.initial_std}], got {self.minimum_std}.")
 
 
@@ -51,14 +51,12 @@ class Policy(NamedTuple):
             leading task dimensions, or both with, [N, ...] and [N, S, O].
         draw_noise: ``draw_noise(rng, shape)`` is float32 noise for samples of this shape.
         distribution: ``distribution(*tensors)`` is the distribution with these tensors.
-        action_shape: of one action; () where actions are discrete.
     """
 
     initial: Callable[[Generator, torch.dtype], Params]
     act: Callable[[Params, Tensor], Distribution]
     draw_noise: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     distribution: Callable[..., Distribution]
-    action_shape: tuple[int, ...]
 
 
 def gaussian_mlp(
@@ -89,7 +87,7 @@ def gaussian_mlp(
     def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal((*shape, action_size), dtype=np.float32)
 
-    return Policy(initial, act, draw_noise, DiagonalGaussian, (action_size,))
+    return Policy(initial, act, draw_noise, DiagonalGaussian)
 
 
 def categorical_mlp(
@@ -105,7 +103,7 @@ def categorical_mlp(
     def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.gumbel(size=(*shape, actions)).astype(np.float32)
 
-    return Policy(lambda generator, dtype: _initial_layers(sizes, generator, dtype), act, draw_noise, Categorical, ())
+    return Policy(lambda generator, dtype: _initial_layers(sizes, generator, dtype), act, draw_noise, Categorical)
 
 
 def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.Space[Any]) -> Policy:

@@ -82,7 +82,7 @@ class Sampler:
     ) -> Trajectories:
         """Runs E episodes of each task.
 
-        What happens in a task depends on its own seed alone, not on how many others run beside it.
+        What happens in a task depends on its own seed alone: up to rounding, not on how many others run beside it.
 
         Args:
             policy: the policy.
@@ -114,7 +114,8 @@ class Sampler:
             seen = torch.from_numpy(observations[t]).view(n, e, size).to(self.device)
             distribution = policy.act(params, seen)
             action = distribution.sample(noise[t])
-            self._require_finite(next(iter(distribution)), tasks, t, "the policy's output", FloatingPointError)
+            for part in distribution:
+                self._require_finite(part, tasks, t, "the policy's output", FloatingPointError)
             observation, reward, ended, cut = self._step(action, alive, tasks, t)
             actions.append(action)
             distributions.append(distribution)
@@ -129,7 +130,8 @@ class Sampler:
             if not alive.any():
                 break
             if (ended | cut).any():
-                observations[t + 1] = np.where(alive[:, None], self._restart(ended | cut, t), 0.0)
+                self._restart(ended | cut, t)
+                observations[t + 1][~alive] = 0.0
         length = t + 1
         stacked = type(distributions[0])(*(torch.stack(parts) for parts in zip(*distributions, strict=True)))
         taken = torch.stack(actions)
@@ -171,12 +173,10 @@ class Sampler:
         self._require_finite(observation, tasks, 0, "the first observation")
         return np.asarray(observation)
 
-    def _restart(self, over: np.ndarray, t: int) -> np.ndarray:
+    def _restart(self, over: np.ndarray, t: int) -> None:
         """Starts ended episodes again: their data no longer count, but a vector steps only what has been reset."""
-        observation, _ = self._attempt(
-            f"at the reset after time step {t}", lambda: self.envs.reset(options={"reset_mask": over})
-        )
-        return np.asarray(observation)
+        options = {"reset_mask": over}
+        self._attempt(f"at the reset after time step {t}", lambda: self.envs.reset(options=options))
 
     def _step(self, action: Tensor, alive: np.ndarray, tasks: Sequence[Task], t: int) -> tuple[np.ndarray, ...]:
         flat = action.reshape(self.tasks * self.episodes, *action.shape[2:]).cpu().numpy()
@@ -208,10 +208,11 @@ class Sampler:
         # One sum is much cheaper than a test of every entry, and is finite only if all of them are.
         if np.isfinite(float(values.sum())):
             return
-        host = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
-        bad = np.flatnonzero(~np.isfinite(host.reshape(self.tasks * self.episodes, -1)).all(-1))
+        host = np.asarray(values.cpu() if isinstance(values, Tensor) else values).reshape(self.tasks, -1)
+        bad = np.argwhere(~np.isfinite(host))
         if len(bad):
-            task, episode = divmod(int(bad[0]), self.episodes)
+            task, entry = (int(index) for index in bad[0])
+            episode = entry * self.episodes // host.shape[1]
             raise raises(f"task {task} {tasks[task]}, episode {episode}, time step {t}: {what} is not a finite number.")
 
 

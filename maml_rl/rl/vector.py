@@ -1,8 +1,10 @@
 """From an environment's id to a vector of task environments: native where there is one, else Sync or Async."""
 
+import multiprocessing
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, cast
@@ -98,7 +100,8 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
 
 
 def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
-    """Steps T after which every episode has ended.
+    """Steps T after which every episode has ended: the configuration's, else the environment's `horizon`, else its
+    registration's.
 
     Raises:
         EnvironmentError: neither the configuration nor the environment names one.
@@ -168,6 +171,8 @@ class _AssignableTask(gym.Wrapper):
 
 
 def _make_assignable(config: EnvironmentConfig) -> gym.Env:
+    if multiprocessing.parent_process() is not None:  # in a worker: Ctrl-C is for the process that trains
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return _AssignableTask(make_single(config))
 
 
@@ -200,9 +205,21 @@ class _SingleTaskEnvs:
 
     def close(self, **kwargs: Any) -> None:
         self._drawing.close()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), suppress(Exception):
             warnings.simplefilter("ignore")
-            self._envs.close()
+            if isinstance(self._envs, AsyncVectorEnv):
+                _end_workers(self._envs)
+            else:
+                self._envs.close()
+
+
+def _end_workers(envs: AsyncVectorEnv) -> None:
+    """Ends the worker processes, whatever they are doing: after an interrupt or a fault they may answer no more."""
+    for process in envs.processes:
+        process.terminate()
+    for process in envs.processes:
+        process.join(timeout=5)
+    envs.closed = True
 
 
 @contextmanager
@@ -213,4 +230,7 @@ def _quiet_workers(envs: Any) -> Iterator[None]:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ERROR")
-        yield
+        try:
+            yield
+        except (BrokenPipeError, ConnectionResetError, EOFError) as error:
+            raise RuntimeError("a worker process has died") from error

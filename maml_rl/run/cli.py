@@ -1,6 +1,5 @@
 """How a script ends: a wrong request is one line and exit code 2, a fault while running one line and 1."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,8 +25,8 @@ def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None =
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        print(f"error: out of memory: {error}", file=sys.stderr)
         return 1
 
 

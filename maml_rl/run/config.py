@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +13,16 @@ from jsonargparse import ArgumentParser, Namespace
 from maml_rl.run.errors import UsageError
 from maml_rl.systems import SYSTEMS
 
-__all__ = ["LineParser", "config_to_dict", "dump_config", "load_config", "parser_for", "read_settings", "system_named"]
+__all__ = [
+    "LineParser",
+    "config_to_dict",
+    "dump_config",
+    "instantiate",
+    "load_config",
+    "parser_for",
+    "read_settings",
+    "system_named",
+]
 
 DEFAULT_SYSTEM = "maml_trpo"
 
@@ -83,6 +92,8 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     Raises:
         UsageError: unknown option, wrong type, missing or malformed file.
     """
+    for path in _config_files(argv):
+        _require_groups(_read_yaml(path), path)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             return parser.parse_args(list(argv))
@@ -90,6 +101,24 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise
     except Exception as error:
         raise UsageError(" ".join(str(error).split())) from error
+
+
+def _config_files(argv: Sequence[str]) -> list[Path]:
+    files = [argument.partition("=")[2] for argument in argv if argument.startswith("--config=")]
+    files += [argv[index + 1] for index, argument in enumerate(argv[:-1]) if argument == "--config"]
+    return [Path(file) for file in files]
+
+
+def _require_groups(content: dict[str, Any], path: Path) -> None:
+    """Refuses a group of options that is not written as one, which the parser would report in its own terms."""
+    for kind in (system[0] for system in SYSTEMS.values()):
+        groups = {field.name for field in fields(kind) if is_dataclass(field.type)}
+        for name in groups & content.keys():
+            if not isinstance(content[name], dict):
+                raise UsageError(f"configuration {path}: {name!r} must hold names and values, got {content[name]!r}.")
+            for inner in ("arguments", "vector_arguments"):
+                if not isinstance(content[name].get(inner, {}), dict):
+                    raise UsageError(f"configuration {path}: '{name}.{inner}' must hold names and values.")
 
 
 def dump_config(config: Any) -> str:

@@ -8,4 +8,4 @@ class UsageError(ValueError):
 
 
 class RunFault(RuntimeError):
-    """A fault while running, with the iteration it happened in: exit code 1. Earlier checkpoints are intact."""
+    """A fault while running: exit code 1. Earlier checkpoints are intact."""

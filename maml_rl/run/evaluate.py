@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maml_rl.run.errors import RunFault
+from maml_rl.run.errors import RunFault, UsageError
 
-__all__ = ["Evaluation", "interval", "table", "write"]
+__all__ = ["Evaluation", "interval", "require_folder", "table", "write"]
 
 
 class Evaluation(NamedTuple):
@@ -54,6 +54,18 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def require_folder(folder: Path) -> None:
+    """Makes the folder, before any work is done for it.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"output folder {folder} cannot be made: {error.strerror}.") from error
+
+
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Writes `evaluation.json`, `evaluation.npz` and `adaptation.png`; returns their paths.
 
@@ -70,7 +82,6 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     }
     arrays = _task_arrays(evaluation.tasks)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         np.savez(paths[1], **{"returns": evaluation.returns, **arrays})  # type: ignore[arg-type]
         _draw(evaluation, paths[2])
@@ -83,7 +94,10 @@ def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     """An array for each task parameter that is a number, or a list of one length, in every task."""
     arrays = {}
     for name in tasks[0]:
-        values = [np.asarray(task.get(name)) for task in tasks]
+        try:
+            values = [np.asarray(task.get(name)) for task in tasks]
+        except ValueError:  # lists of different lengths; the JSON file has them
+            continue
         if len({value.shape for value in values}) == 1 and all(value.dtype.kind in "biuf" for value in values):
             arrays[f"task_{name}"] = np.stack(values)
     return arrays

@@ -36,9 +36,10 @@ class Records:
         try:
             if self._path.is_file():
                 self._cut_back(iteration)
-            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration if iteration else None)
-        except OSError as error:
-            raise RunFault(f"records in {folder} could not be made: {error.strerror}.") from error
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration)
+        except (OSError, KeyError, ValueError, csv.Error) as error:
+            reason = getattr(error, "strerror", None) or f"{self._path.name} is damaged ({type(error).__name__})"
+            raise RunFault(f"records in {folder} could not be made: {reason}.") from error
 
     def __enter__(self) -> "Records":
         return self
@@ -62,8 +63,9 @@ class Records:
                 if math.isfinite(value):
                     self._events.add_scalar(_tag(name), value, iteration)
             self._events.flush()
-        except OSError as error:
-            raise RunFault(f"iteration {iteration}: {self._path} could not be written: {error.strerror}.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunFault(f"iteration {iteration}: {self._path} could not be written: {reason}.") from error
 
     def _lines(self, rows: Sequence[dict[str, Any]], header: bool) -> str:
         text = io.StringIO()

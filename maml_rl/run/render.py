@@ -39,7 +39,20 @@ def record(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, 
         task: which task.
         step: the number in the heading.
         seed: of the episode.
+
+    Raises:
+        RunFault: the environment raised, or does not return pictures.
     """
+    try:
+        return _play(env, policy, params, task, step, seed)
+    except RunFault:
+        raise
+    except Exception as error:  # environments from elsewhere raise what they like
+        reason = " ".join(str(error).split())
+        raise RunFault(f"the environment failed while it was filmed: {type(error).__name__}: {reason}"[:400]) from error
+
+
+def _play(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int) -> Pane:
     env.unwrapped.set_task(task)  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=seed)
     device, kind = params["layer0.weight"].device, params["layer0.weight"].dtype
@@ -118,10 +131,13 @@ def _joined(frames: list[Frame], axis: int, gap: int = 4) -> Frame:
 
 
 def _frame(env: gym.Env) -> Frame:
-    try:
-        return np.asarray(env.render(), np.uint8)
-    except RuntimeError as error:
-        raise RunFault(str(error)) from error
+    picture = np.asarray(env.render())
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise RunFault(
+            "render() must return a picture [height, width, 3] of uint8, got "
+            f"{picture.dtype} {picture.shape}: the environment cannot be filmed."
+        )
+    return picture
 
 
 def _headed(frame: Frame, step: int, task: Task, total: float) -> Frame:

@@ -111,7 +111,7 @@ def _bar(progress: _Progress, iterations: int) -> "tqdm[Any]":
 def _iterate(system: System, progress: _Progress) -> tuple[dict[str, Any], dict[str, float]]:
     try:
         return system.iterate(progress.state, progress.iteration)
-    except (ArithmeticError, RuntimeError, ValueError) as error:
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise RunFault(
             f"iteration {progress.iteration}: {error} The checkpoint `last` holds the state before this iteration."
         ) from error

@@ -69,8 +69,8 @@ class OuterConfig:
     chunk: int = 5
 
     def __post_init__(self) -> None:
-        _require("outer.max_kl", self.max_kl > 0, "positive", self.max_kl)
-        _require("outer.damping", self.damping >= 0, "at least 0", self.damping)
+        _require("outer.max_kl", 0 < self.max_kl < float("inf"), "positive and finite", self.max_kl)
+        _require("outer.damping", 0 <= self.damping < float("inf"), "finite and at least 0", self.damping)
         _require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
         for name in ("cg_iterations", "line_search_steps", "chunk"):
             _require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
@@ -233,6 +233,11 @@ class MAMLTRPO:
             )
         finally:
             sampler.close()
+
+    def rates(self, steps: int, rates: Sequence[float] | None = None) -> list[float]:
+        """The learning rate of each of `steps` inner steps: the configuration's, or those of `rates`."""
+        schedule = schedule_of(self.config.inner.rate) if rates is None else listed(rates)
+        return [schedule(step) for step in range(steps)]
 
     def close(self) -> None:
         """Closes the environments."""

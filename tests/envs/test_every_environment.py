@@ -41,7 +41,7 @@ each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 @pytest.mark.filterwarnings("error")
 def test_gymnasiums_checker_has_nothing_to_say(case: Case) -> None:
     env = gym.make(case.id, **case.arguments)
-    check_env(env.unwrapped, skip_render_check=True)
+    check_env(env.unwrapped, skip_render_check="Navigation" not in case.id)
     env.close()
 
 

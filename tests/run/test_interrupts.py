@@ -62,12 +62,12 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     monkeypatch.setattr(Counter, "iterate", striking_iterate)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     if place == "last" and iteration == 0:
-        return  # before the loop begins; the process just ends
+        pytest.skip("the checkpoint before the first iteration is written before interrupts are handled")
     finished = train(Counter(RETURNS), folder, 5)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    if not armed[0]:
-        assert not finished
-        assert train(Counter(RETURNS), folder, 5, resume=True)
+    assert not armed[0]
+    assert not finished
+    assert train(Counter(RETURNS), folder, 5, resume=True)
     assert _content(folder) == _content(whole)
     assert not [path for path in (folder.path / "checkpoints").iterdir() if path.name.startswith(".")]
 

@@ -245,6 +245,11 @@ def test_bad_options_are_one_line_and_exit_code_2_before_any_work(
         ("- 1\n- 2\n", "names and values"),
         ("system: magic\n", "magic"),
         ("system: [a]\n", "there is no system"),
+        ("policy: 3\n", "'policy' must hold names and values"),
+        ("inner:\n", "'inner' must hold names and values"),
+        ("environment:\n  arguments:\n", "'environment.arguments' must hold"),
+        ("environment:\n  arguments: {max_step: big}\n", "`max_step` must be a positive number"),
+        ("outer: {max_kl: .inf}\n", "outer.max_kl"),
     ],
 )
 def test_bad_files_are_one_line_and_exit_code_2(
@@ -460,3 +465,47 @@ def test_every_preset_trains_and_evaluates(path: Path, tmp_path: Path, script: S
              "--environment.arguments.horizon", "5"]  # fmt: skip
     assert script("train", ["--config", str(path), "--output", str(run), *small]) == 0
     assert script("evaluate", ["--run", str(run), "--tasks", "2", "--episodes", "2", "--steps", "2"]) == 0
+
+
+def test_an_asynchronous_run_survives_ctrl_c_and_a_dead_worker(third_party: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path / "elsewhere")}
+    start = [sys.executable, str(ROOT / "scripts/train.py"), "--environment.id", f"{third_party}:Corridor-v0",
+             "--tasks", "1", "--episodes", "2", "--torch_threads", "1", "--environment.backend", "async",
+             "--iterations", "100000"]  # fmt: skip
+    for name, kill, code in (("a", None, 130), ("b", signal.SIGKILL, 1)):
+        process = subprocess.Popen(
+            [*start, "--output", str(run / name)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(0.2)
+            path = run / name / "checkpoints/last.pt"
+            if path.exists() and _state(run / name)["iteration"] > 1:
+                break
+        if kill is None:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        else:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[-1]), kill)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert "Traceback" not in errors
+        assert ("go on with --resume" in output + errors) if code == 130 else ("worker process has died" in errors)
+        assert _state(run / name)["iteration"] > 1
+
+
+@pytest.mark.parametrize("argv", [["--task", '{"wrong": 1}'], []])
+def test_filming_an_environment_that_cannot_be_filmed_is_one_line(
+    argv: list[str], third_party: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = ["--tasks", "2", "--episodes", "2", "--iterations", "1", "--torch_threads", "1", "--output", str(run)]
+    assert script("train", ["--environment.id", f"{third_party}:Corridor-v0", *small]) == 0
+    capsys.readouterr()
+    assert script("render", ["--run", str(run), "--output", str(tmp_path / "film.gif"), *argv]) in (1, 2)
+    errors = capsys.readouterr().err.strip()
+    assert errors.startswith("error: ")
+    assert "\n" not in errors
+    assert not (tmp_path / "film.gif").exists()

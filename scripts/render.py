@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import gymnasium as gym
+from tqdm import tqdm
 
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.vector import EnvironmentConfig, make_single
@@ -100,7 +101,7 @@ def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) 
         opened.state, max(options.steps), options.seed, count, episodes, chosen=chosen
     )
     rows = []
-    for index, each in enumerate(drawn):
+    for index, each in enumerate(tqdm(drawn, desc="filming tasks", leave=False)):
         adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
         rows.append(
             [render.record(env, opened.system.policy, adapted[k], each, k, options.seed) for k in options.steps]

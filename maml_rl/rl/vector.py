@@ -193,7 +193,8 @@ class _SingleTaskEnvs:
         return cast(TaskEnv, self._drawing.unwrapped).sample_tasks(count, rng)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        self._envs.set_attr("assigned_task", list(tasks))
+        with _quiet_workers(self._envs):
+            self._envs.set_attr("assigned_task", list(tasks))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         with _quiet_workers(self._envs):

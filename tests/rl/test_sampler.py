@@ -190,7 +190,7 @@ def test_a_policy_that_is_not_finite_is_told_from_the_environment() -> None:
         (EnvironmentConfig("no_such_package:Nothing-v0"), "No module named"),
         (EnvironmentConfig("CartPole-v1"), "lacks sample_tasks and set_task"),
         (EnvironmentConfig("CartPole-v1", backend="native"), "no native vector version that is a"),
-        (EnvironmentConfig("envs:Navigation2D-v0", {"goal_range": -1.0}), "`goal_range` must be positive"),
+        (EnvironmentConfig("envs:Navigation2D-v0", {"goal_range": -1.0}), "`goal_range` must be a positive number"),
         (EnvironmentConfig("envs:Navigation2D-v0", {"gaol": 1.0}), "gaol"),
         (EnvironmentConfig("envs:Navigation2D-v0", vector_arguments={"a": 1}, backend="sync"), "vector_arguments"),
     ],

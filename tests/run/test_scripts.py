@@ -492,7 +492,8 @@ def test_an_asynchronous_run_survives_ctrl_c_and_a_dead_worker(third_party: str,
         output, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert "Traceback" not in errors
-        assert ("go on with --resume" in output + errors) if code == 130 else ("worker process has died" in errors)
+        wanted = "go on with --resume" if code == 130 else "worker process has died"
+        assert wanted in output + errors, output + errors
         assert _state(run / name)["iteration"] > 1
 
 

@@ -4,14 +4,25 @@ Knows neither rewards nor labels.
 """
 
 from maml_rl.core.adapt import adapt
+from maml_rl.core.implicit import implicit
 from maml_rl.core.linalg import conjugate_gradient, linearise
-from maml_rl.core.modes import Mode, first_order, unrolled
-from maml_rl.core.objectives import Objective, final, uniform, weighted
-from maml_rl.core.rules import constant, halved_after_first, listed, sgd
+from maml_rl.core.modes import Mode, annealed_order, first_order, require_compatible, unrolled
+from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
+from maml_rl.core.optimisers import AdamState, adam_start, adam_step, cosine
+from maml_rl.core.rules import (
+    constant,
+    halved_after_first,
+    initial_rates,
+    learned_rates,
+    listed,
+    proximal_sgd,
+    sgd,
+)
 from maml_rl.core.trust_region import TrustRegion, trust_region_step
 from maml_rl.core.types import InnerState, Loss, Params, Rule
 
 __all__ = [
+    "AdamState",
     "InnerState",
     "Loss",
     "Mode",
@@ -19,14 +30,24 @@ __all__ = [
     "Params",
     "Rule",
     "TrustRegion",
+    "adam_start",
+    "adam_step",
     "adapt",
+    "annealed",
+    "annealed_order",
     "conjugate_gradient",
     "constant",
+    "cosine",
     "final",
     "first_order",
     "halved_after_first",
+    "implicit",
+    "initial_rates",
+    "learned_rates",
     "linearise",
     "listed",
+    "proximal_sgd",
+    "require_compatible",
     "sgd",
     "trust_region_step",
     "uniform",

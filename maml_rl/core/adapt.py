@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from maml_rl.core.modes import Mode, unrolled
+from maml_rl.core.modes import Mode, require_compatible, unrolled
 from maml_rl.core.types import Batch, InnerState, Loss, Params, Rule, Step
 
 __all__ = ["adapt"]
@@ -33,10 +33,15 @@ def adapt(
 
     Returns:
         K + 1 states, the first of them the start.
+
+    Raises:
+        ValueError: the mode does not hold for the rule.
     """
+    mode = mode or unrolled()
+    require_compatible(mode, rule)
     state = start if isinstance(start, InnerState) else InnerState(start, rule.start(start, meta))
     step = Step(
         observe=lambda state, batch, index: rule.observe(loss, state.params, batch, index),
         move=lambda signal, state, index: rule.move(signal, state, meta, index),
     )
-    return (mode or unrolled()).walk(step, state, batches, first_step)
+    return mode.walk(step, state, batches, first_step)

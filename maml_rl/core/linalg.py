@@ -26,20 +26,22 @@ def conjugate_gradient(
     """Solves A x = b for a positive definite A given as x -> A x (Hestenes and Stiefel, 1952).
 
     Nothing is read back from the device: once the squared residual is below `tolerance` times that of b, or a
-    direction without curvature is met, the remaining iterations leave x as it is (on a CPU they are skipped).
+    direction without curvature is met, the remaining iterations leave x as it is (on a CPU they are skipped, but
+    under `vmap`, where each solution has its own end, they are not).
     """
     x = torch.zeros_like(b)
     residual, direction = b.clone(), b.clone()
     energy = residual @ residual
     enough = tolerance * energy
-    indefinite = torch.zeros((), dtype=torch.bool, device=b.device)
+    indefinite = torch.zeros_like(energy, dtype=torch.bool)
+    readable = b.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(b)
     for _ in range(iterations):
         image = product(direction)
         curvature = direction @ image
         unsolved = energy > enough
         indefinite = indefinite | (unsolved & ~(curvature > 0))
         active = unsolved & ~indefinite
-        if b.device.type == "cpu" and not active:
+        if readable and not active:
             break
         length = torch.where(active, energy / curvature, 0.0)
         x = torch.where(active, x + length * direction, x)

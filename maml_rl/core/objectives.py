@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["Objective", "Point", "final", "uniform", "weighted"]
+__all__ = ["Objective", "Point", "annealed", "final", "uniform", "weighted"]
 
 
 class Point(NamedTuple):
@@ -34,6 +34,29 @@ def uniform() -> Objective:
         return [Point(index, 1.0 / steps) for index in range(1, steps + 1)]
 
     return Objective("uniform", points)
+
+
+def annealed(epoch: int, epochs: int, floor: float = 0.03) -> Objective:
+    """From `uniform` at epoch 0 to `final` at epoch `epochs` (Antoniou et al., 2018, section 4, and their code).
+
+    v_k = max(1/K - e/(K E), floor/K) for 1 <= k < K, and v_K is the rest; from e = E on only the last point counts.
+
+    Args:
+        epoch: e, from 0.
+        epochs: E; 0 is the final objective from the start.
+        floor: K times the least weight before epoch E.
+    """
+    if epoch >= epochs:
+        return Objective("annealed", final().points)
+
+    def points(steps: int) -> list[Point]:
+        if steps < 1:
+            raise ValueError("the annealed objective weighs inner steps and needs at least one, got 0.")
+        early = max((1 - epoch / epochs) / steps, floor / steps)
+        weights = [early] * (steps - 1)
+        return [Point(index, value) for index, value in enumerate([*weights, 1 - sum(weights)], 1)]
+
+    return Objective("annealed", points)
 
 
 def weighted(weights: Sequence[float]) -> Objective:

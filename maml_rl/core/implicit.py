@@ -1,0 +1,91 @@
+"""The implicit differentiation mode: a meta-gradient that forgets the path (Rajeswaran et al., 2019)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maml_rl.core.linalg import conjugate_gradient
+from maml_rl.core.modes import Mode, walk_with
+from maml_rl.core.tree import detach, flatten, unflatten
+from maml_rl.core.types import Batch, InnerState, Params, Step
+
+__all__ = ["implicit"]
+
+
+def implicit(cg_iterations: int = 5) -> Mode:
+    """Takes phi_K for a minimum phi* of the proximal problem: d phi* / d theta = (I + H / lam)^-1, H = grad^2 loss(phi*).
+
+    The last step, phi' = F(phi, theta) = phi - a (grad loss(phi) + lam (phi - theta)), has phi* as its fixed point, so
+
+        d phi* / d theta = (I - dF/dphi)^-1 dF/dtheta = (a (H + lam I))^-1 a lam,
+
+    the same matrix. Its product with a gradient takes `cg_iterations` of conjugate gradient, each one Hessian-vector
+    product at phi_K. The path itself is walked without a graph: memory does not grow with K.
+
+    It holds for a minimum only, so it goes with the rule ``proximal_sgd`` and the objective ``final``. Derivatives
+    reach the start, and nothing else that the loss may depend on.
+
+    Raises:
+        ValueError: `cg_iterations` is less than 1.
+    """
+    if cg_iterations < 1:
+        raise ValueError(f"`cg_iterations` must be at least 1, got {cg_iterations}.")
+
+    def walk(step: Step, state: InnerState, batches: Sequence[Batch], first_step: int) -> list[InnerState]:
+        with torch.no_grad():
+            path = walk_with(detach, step, detach(state), batches, first_step)
+        if not batches:
+            return [state]
+        last = first_step + len(batches) - 1
+        theta, final = state.memory, path[-1]
+        reached = _attach(step, theta, final.params, batches[-1], last, cg_iterations)
+        return [state, *path[1:-1], InnerState(reached, theta)]
+
+    return Mode("implicit", walk, rule="proximal_sgd", objective="final")
+
+
+def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int, iterations: int) -> Params:
+    """`reached` as a function of `theta`, with the derivative of a fixed point of `step`."""
+    leaves, spec = torch.utils._pytree.tree_flatten(batch)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def rebuilt(values: Sequence[Tensor]) -> Batch:
+        remaining = iter(values)
+        return torch.utils._pytree.tree_unflatten(
+            [next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
+        )
+
+    like = reached
+
+    class FixedPoint(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(start: Tensor, point: Tensor, *data: Tensor) -> Tensor:
+            return point.clone()
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Tensor) -> Any:
+            start, point, *data = ctx.saved_tensors
+            (gradient,) = cotangents
+            kept = rebuilt(data)
+
+            def image(phi: Tensor, origin: Tensor) -> Tensor:
+                state = InnerState(unflatten(phi, like), unflatten(origin, like))
+                return flatten(step.move(step.observe(state, kept, index), state, index).params)
+
+            def residual(phi: Tensor) -> Tensor:
+                return phi - image(phi, start)
+
+            _, product = torch.func.vjp(residual, point)
+            solution = conjugate_gradient(lambda vector: product(vector)[0], gradient, iterations)
+            _, pull = torch.func.vjp(lambda origin: image(point, origin), start)
+            return pull(solution.x)[0], None, *[None] * len(data)
+
+    return unflatten(FixedPoint.apply(flatten(theta), flatten(reached), *tensors), like)

@@ -39,7 +39,8 @@ from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import versions
-from maml_rl.systems.maml_trpo import OuterConfig, device_of
+from maml_rl.systems.maml_trpo import OuterConfig
+from maml_rl.systems.settings import device_of
 
 TASKS, EPISODES, STEPS = 40, 20, 100
 COUNT = TASKS * EPISODES

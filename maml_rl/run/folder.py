@@ -2,10 +2,11 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -84,9 +85,16 @@ class RunFolder:
         system, config = load_config(path / "config.yaml")
         return cls(path, system, config)
 
-    def save(self, which: Literal["last", "best"], content: dict[str, Any]) -> None:
+    def save(self, which: str, content: dict[str, Any]) -> None:
         """Writes a checkpoint (see `checkpoint.save`)."""
         checkpoint.save(self.path / "checkpoints" / f"{which}.pt", {"system": self.system, **content})
+
+    def keep(self, iterations: Sequence[int]) -> None:
+        """Removes the checkpoints ``validated-<iteration>`` of other iterations than these."""
+        wanted = {f"validated-{iteration}.pt" for iteration in iterations}
+        for path in (self.path / "checkpoints").glob("validated-*.pt"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
 
     def load(self, which: str) -> dict[str, Any]:
         """Reads a checkpoint (see `checkpoint.load`)."""

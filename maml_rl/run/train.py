@@ -17,15 +17,29 @@ __all__ = ["System", "train"]
 
 
 class System(Protocol):
-    """What the loop needs of a system. Its state is a dictionary that `torch.save` keeps exactly."""
+    """What the loop needs of a system. Its state is a dictionary that `torch.save` keeps exactly.
+
+    Attributes:
+        selection_metric: which metric tells the best state, the higher the better.
+        keep: how many of the best states are kept.
+        report_every: iterations that share a row of metrics and a checkpoint.
+    """
 
     selection_metric: str
+    keep: int
+    report_every: int
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first iteration."""
 
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
         """The next state, and metrics of the one that came in."""
+
+    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
+        """Metrics of the state that `iteration` iterations made, always under the same names; nan where not due."""
+
+    def summary(self, metrics: dict[str, float]) -> str:
+        """A few words for the progress bar."""
 
     def close(self) -> None:
         """Frees what the system holds."""
@@ -38,9 +52,10 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = tqdm.write,
 ) -> bool:
-    """Runs meta-iterations up to `iterations`, with a checkpoint `last` after each and `best` by training return.
+    """Runs meta-iterations up to `iterations`, with a checkpoint `last` after each report, and the `best` one.
 
-    `best` holds the state whose own trajectories had the highest `selection_metric`: the one before its update.
+    `best` is the state with the highest `selection_metric`: where `iterate` reports it, it is that of the state before
+    its update, whose own trajectories it speaks of; where `validate` does, that of the state after.
 
     Args:
         system: what to train.
@@ -69,13 +84,17 @@ def train(
             _bar(progress, iterations) as bar,
         ):
             while progress.iteration < iterations:
+                block = min(system.report_every - progress.iteration % system.report_every, iterations - progress.iteration)
                 with interrupts.welcome():
-                    state, metrics = _iterate(system, progress)
-                metrics = _take_over(progress, state, metrics, system.selection_metric, folder)
+                    state, metrics, validation = _iterate(system, progress, block, bar)
+                _take_over(progress, state, metrics, validation, block, system, folder)
+                if "env_steps" in metrics:
+                    metrics["env_steps"] = progress.env_steps
+                metrics = {**metrics, **validation}
                 records.write(progress.iteration - 1, metrics)
                 folder.save("last", progress.content())
-                bar.set_postfix_str(_summary(metrics))
-                bar.update()
+                folder.keep([iteration for _, iteration in progress.kept])
+                bar.set_postfix_str(system.summary(metrics))
                 warning = watch.see(progress.iteration - 1, metrics)
                 if warning:
                     say(warning)
@@ -87,47 +106,85 @@ def train(
 
 
 class _Progress:
-    """Where a run stands: state, iterations done, environment steps taken, best training return so far."""
+    """Where a run stands: state, iterations done, environment steps taken, and the best states so far.
+
+    `kept` names the best states, best first, by score and iteration, where more than one is kept.
+    """
 
     def __init__(self, state: dict[str, Any]) -> None:
         self.state, self.iteration, self.env_steps, self.best = state, 0, 0.0, -math.inf
+        self.kept: list[tuple[float, int]] = []
 
     @classmethod
     def resumed(cls, folder: RunFolder, system: System) -> "_Progress":
         content = folder.load("last")
         progress = cls(fitted(content["state"], system.initial_state(), folder.path))
         progress.iteration, progress.env_steps = content["iteration"], content["env_steps"]
-        progress.best = content["best"]
+        progress.best, progress.kept = content["best"], [(score, at) for score, at in content.get("kept", [])]
         return progress
 
     def content(self) -> dict[str, Any]:
-        return {"state": self.state, "iteration": self.iteration, "env_steps": self.env_steps, "best": self.best}
+        return {
+            "state": self.state,
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "best": self.best,
+            "kept": self.kept,
+        }
+
+    def consider(self, score: float, keep: int, folder: RunFolder) -> None:
+        """Saves the state as `best`, and as one of the `keep` best, if its score is among theirs."""
+        better = score > self.best
+        self.best = max(score, self.best)
+        if keep > 1:
+            kept = sorted([*self.kept, (score, self.iteration)], key=lambda item: -item[0])[:keep]
+            if (score, self.iteration) in kept:
+                self.kept = kept
+                folder.save(f"validated-{self.iteration}", self.content())
+        if better:
+            folder.save("best", self.content())
 
 
 def _bar(progress: _Progress, iterations: int) -> "tqdm[Any]":
     return tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True)
 
 
-def _iterate(system: System, progress: _Progress) -> tuple[dict[str, Any], dict[str, float]]:
-    try:
-        return system.iterate(progress.state, progress.iteration)
-    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise RunFault(
-            f"iteration {progress.iteration}: {error} The checkpoint `last` holds the state before this iteration."
-        ) from error
+def _iterate(
+    system: System, progress: _Progress, block: int, bar: "tqdm[Any]"
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
+    """The state after `block` iterations, the mean of their metrics, and its validation's. Nothing counts before."""
+    state, sums = progress.state, dict[str, float]()
+    for iteration in range(progress.iteration, progress.iteration + block):
+        try:
+            state, metrics = system.iterate(state, iteration)
+        except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            raise RunFault(
+                f"iteration {iteration}: {error} The checkpoint `last` holds the state before iteration "
+                f"{progress.iteration}."
+            ) from error
+        sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
+        bar.update()
+    means = {name: value / block for name, value in sums.items()}
+    return state, means, system.validate(state, progress.iteration + block)
 
 
 def _take_over(
-    progress: _Progress, state: dict[str, Any], metrics: dict[str, float], selection: str, folder: RunFolder
-) -> dict[str, float]:
-    """Makes the next state the run's; saves the one before as `best` if its return was."""
-    value = metrics[selection]
-    if value > progress.best:
-        folder.save("best", {**progress.content(), "best": value})
-        progress.best = value
-    metrics = {**metrics, "env_steps": progress.env_steps + metrics["env_steps"]}
-    progress.state, progress.iteration, progress.env_steps = state, progress.iteration + 1, metrics["env_steps"]
-    return metrics
+    progress: _Progress,
+    state: dict[str, Any],
+    metrics: dict[str, float],
+    validation: dict[str, float],
+    block: int,
+    system: System,
+    folder: RunFolder,
+) -> None:
+    """Makes the next state the run's, and saves the state that the score speaks of if it is among the best."""
+    name = system.selection_metric
+    if name in metrics:
+        progress.consider(metrics[name], system.keep, folder)
+    progress.state, progress.iteration = state, progress.iteration + block
+    progress.env_steps += metrics.get("env_steps", 0.0) * block
+    if not math.isnan(validation.get(name, math.nan)):
+        progress.consider(validation[name], system.keep, folder)
 
 
 class _GainWatch:
@@ -152,13 +209,3 @@ class _GainWatch:
             f"warning: iteration {iteration}: the return after adaptation is no better than before (gain {mean:.3g} "
             f"+- {2 * error:.2g} over {window} iterations). Train longer, or try another inner rate."
         )
-
-
-def _summary(metrics: dict[str, float]) -> str:
-    if "return_before" not in metrics:
-        return ""
-    rejected = " rejected" if metrics["line_search_rejected"] else ""
-    return (
-        f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}, "
-        f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
-    )

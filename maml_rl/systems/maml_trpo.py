@@ -10,7 +10,6 @@ import torch
 from numpy.random import SeedSequence
 
 from maml_rl.core.modes import Mode, first_order, unrolled
-from maml_rl.core.objectives import Objective, final, uniform, weighted
 from maml_rl.core.rules.sgd import Schedule, halved_after_first, listed, sgd
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect
@@ -19,6 +18,7 @@ from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trpo import MetaProblem, meta_step
 from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.systems.settings import device_of, objective_of, require
 
 __all__ = ["Config", "MAMLTRPO"]
 
@@ -41,7 +41,7 @@ class InnerConfig:
     mode: Literal["unrolled", "first_order"] = "unrolled"
 
     def __post_init__(self) -> None:
-        _require("inner.steps", self.steps >= 0, "at least 0", self.steps)
+        require("inner.steps", self.steps >= 0, "at least 0", self.steps)
         schedule_of(self.rate)
 
 
@@ -69,11 +69,11 @@ class OuterConfig:
     chunk: int = 5
 
     def __post_init__(self) -> None:
-        _require("outer.max_kl", 0 < self.max_kl < float("inf"), "positive and finite", self.max_kl)
-        _require("outer.damping", 0 <= self.damping < float("inf"), "finite and at least 0", self.damping)
-        _require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
+        require("outer.max_kl", 0 < self.max_kl < float("inf"), "positive and finite", self.max_kl)
+        require("outer.damping", 0 <= self.damping < float("inf"), "finite and at least 0", self.damping)
+        require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
         for name in ("cg_iterations", "line_search_steps", "chunk"):
-            _require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
+            require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("tasks", "episodes", "iterations", "torch_threads"):
-            _require(name, getattr(self, name) > 0, "at least 1", getattr(self, name))
-        _require("seed", 0 <= self.seed < 2**32, "in [0, 2^32)", self.seed)
+            require(name, getattr(self, name) > 0, "at least 1", getattr(self, name))
+        require("seed", 0 <= self.seed < 2**32, "in [0, 2^32)", self.seed)
         try:
             objective_of(self.outer.objective).points(self.inner.steps)
         except ValueError as error:
@@ -140,7 +140,7 @@ class MAMLTRPO:
         self.policy = policy_for(
             config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
         )
-        self.selection_metric = "return_after"
+        self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""
@@ -192,6 +192,18 @@ class MAMLTRPO:
         if "log_std" in params:
             metrics["policy_std"] = float(params["log_std"].exp().mean())
         return {"params": params}, metrics
+
+    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
+        """Nothing: a run's best policy is told by the returns of its own training episodes."""
+        return {}
+
+    def summary(self, metrics: dict[str, float]) -> str:
+        """A few words for the progress bar."""
+        rejected = " rejected" if metrics["line_search_rejected"] else ""
+        return (
+            f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}, "
+            f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
+        )
 
     def evaluate(
         self,
@@ -247,30 +259,9 @@ class MAMLTRPO:
         return Sampler(self.config.environment, tasks, episodes, self.device, self.dtype)
 
 
-def device_of(name: str) -> torch.device:
-    """The device of this name.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (index.isdigit() or not index) or (kind == "cpu" and index):
-        raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:N', got {name!r}.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no such CUDA device.")
-    return torch.device(name)
-
-
 def schedule_of(rate: float | Sequence[float]) -> Schedule:
     """A number is halved after the first step; a list is taken as it is."""
     return halved_after_first(rate) if isinstance(rate, (int, float)) else listed(rate)
-
-
-def objective_of(name: str | Sequence[float]) -> Objective:
-    """The meta-objective of a configuration."""
-    if isinstance(name, str):
-        return {"final": final, "uniform": uniform}[name]()
-    return weighted(name)
 
 
 def _return_metrics(collected: Collected) -> dict[str, float]:
@@ -285,8 +276,3 @@ def _return_metrics(collected: Collected) -> dict[str, float]:
         "adaptation_gain": returns[-1] - returns[0],
         "adaptation_gain_stderr": spread,
     }
-
-
-def _require(name: str, holds: bool, expected: str, got: Any) -> None:
-    if not holds:
-        raise ValueError(f"`{name}` must be {expected}, got {got}.")

@@ -1,0 +1,203 @@
+"""Adaptation to supervised tasks on the shared core, the meta-loss of a batch of them, and how good they become."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maml_rl.core.adapt import adapt
+from maml_rl.core.modes import Mode, first_order
+from maml_rl.core.objectives import Objective
+from maml_rl.core.tree import take
+from maml_rl.core.types import Params, Rule
+from maml_rl.supervised.batch_norm import moved_statistics
+from maml_rl.supervised.losses import accuracy, cross_entropy, squared_error
+from maml_rl.supervised.networks import Network
+from maml_rl.supervised.tasks import Labelled, TaskBatch
+
+__all__ = ["RATES", "Learner", "MetaLoss", "Meta"]
+
+RATES = "rates."
+"""What the names of learned rates begin with, among the meta-parameters."""
+
+
+class Meta(NamedTuple):
+    """What is learned across tasks and not by descent within one: the whole state of a meta-learner but its optimiser.
+
+    Attributes:
+        params: the network's parameters, and learned rates named ``rates.<parameter>``.
+        statistics: running statistics of the normalisation layers; empty where none are kept.
+    """
+
+    params: Params
+    statistics: Params
+
+
+class MetaLoss(NamedTuple):
+    """The meta-loss of a batch of tasks.
+
+    Attributes:
+        gradient: of the mean over tasks, in the meta-parameters.
+        losses: sum_k v_k L_query(phi_k) of each task, [N].
+        losses_after: L_query(phi_K), or of the last point that counts, [N].
+        outputs_after: what was predicted there, [N, E, outputs].
+        statistics: running statistics that have seen the batch.
+    """
+
+    gradient: Params
+    losses: Tensor
+    losses_after: Tensor
+    outputs_after: Tensor
+    statistics: Params
+
+
+class Learner:
+    """A network, what it minimises, and the rule by which it adapts.
+
+    Args:
+        network: see `Network`.
+        kind: "regression" or "classification".
+        rule: the inner update rule.
+        learns_rates: whether the rule reads rates that are meta-parameters.
+    """
+
+    def __init__(self, network: Network, kind: str, rule: Rule, learns_rates: bool = False) -> None:
+        self.network, self.kind, self.rule, self.learns_rates = network, kind, rule, learns_rates
+        self.loss = cross_entropy if kind == "classification" else squared_error
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Accuracy, or the mean squared error, of each task: [..., E, outputs] -> [...]."""
+        if self.kind == "classification":
+            return accuracy(outputs, targets)
+        return (outputs - targets).square().mean((-2, -1))
+
+    def meta_loss(
+        self, meta: Meta, tasks: TaskBatch, steps: int, mode: Mode, objective: Objective, chunk: int = 0
+    ) -> MetaLoss:
+        """Adapts to each task's support and weighs the query losses along the path.
+
+        Args:
+            meta: where adaptation starts.
+            tasks: N of them.
+            steps: inner steps K, all on the whole support.
+            mode: how derivatives pass through adaptation.
+            objective: which points of the path count.
+            chunk: tasks differentiated together; 0 for all.
+        """
+        theta = {name: leaf.detach().requires_grad_() for name, leaf in meta.params.items()}
+        points = objective.points(steps)
+        count = len(tasks.query.inputs)
+        found = []
+        for first in range(0, count, chunk or count):
+            support, query = (take(part, first, first + (chunk or count)) for part in (tasks.support, tasks.query))
+
+            def task(support: Labelled, query: Labelled) -> tuple[Tensor, Tensor, Tensor, Params]:
+                path = self._adapted(theta, support, steps, mode, None)
+                weighed: list[Tensor] = []
+                for step, weight in points:
+                    outputs, _ = self._apply(theta, path[step], query.inputs, max(step - 1, 0), None)
+                    last = self.loss(outputs, query.targets)
+                    weighed.append(last if weight == 1.0 else weight * last)
+                states = {f"{k}.{n}": leaf.detach() for k, state in enumerate(path) for n, leaf in state.items()}
+                return torch.stack(weighed).sum(), last.detach(), outputs.detach(), states if meta.statistics else {}
+
+            losses, last, outputs, states = torch.func.vmap(task)(support, query)
+            (losses.sum() / count).backward()
+            found.append((losses.detach(), last, outputs, states))
+        zero = {name: torch.zeros_like(leaf) for name, leaf in theta.items()}
+        gradient = {name: zero[name] if leaf.grad is None else leaf.grad for name, leaf in theta.items()}
+        losses, last, outputs = (torch.cat([part[i] for part in found]) for i in range(3))
+        statistics = meta.statistics
+        if statistics:
+            whole = {name: torch.cat([part[3][name] for part in found]) for name in found[0][3]}
+            statistics = self._seen(meta, whole, tasks, steps)
+        return MetaLoss(gradient, losses, last, outputs, statistics)
+
+    @torch.no_grad()
+    def outputs(
+        self,
+        meta: Meta,
+        support: Labelled,
+        inputs: Tensor,
+        steps: int,
+        rule: Rule | None = None,
+        chunk: int = 0,
+    ) -> list[Tensor]:
+        """Predictions after 0 to K steps on the support: K + 1 tensors [N, E, outputs]. Nothing is changed.
+
+        Normalisation layers that keep statistics use them here, so that a prediction depends on its own input only.
+
+        Args:
+            meta: where adaptation starts.
+            support: of N tasks.
+            inputs: what to predict, [N, E, ...].
+            steps: inner steps.
+            rule: another rule than the learner's.
+            chunk: tasks adapted together; 0 for all.
+        """
+        running = meta.statistics or None
+
+        def task(support: Labelled, inputs: Tensor) -> list[Tensor]:
+            path = self._adapted(meta.params, support, steps, first_order(), running, rule)
+            return [
+                self._apply(meta.params, point, inputs, max(step - 1, 0), running)[0] for step, point in enumerate(path)
+            ]
+
+        count = len(inputs)
+        size = chunk or count
+        parts = [
+            torch.func.vmap(task)(take(support, first, first + size), inputs[first : first + size])
+            for first in range(0, count, size)
+        ]
+        return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+    def _adapted(
+        self,
+        theta: Params,
+        support: Labelled,
+        steps: int,
+        mode: Mode,
+        running: Params | None,
+        rule: Rule | None = None,
+    ) -> list[Params]:
+        """The adapted parameters at each point of one task's path."""
+        start = {name: theta[name] for name in theta if name not in self.network.fixed and not name.startswith(RATES)}
+        rates = {name: theta[RATES + name] for name in start} if self.learns_rates else None
+
+        def loss(params: Params, batch: Labelled, step: int) -> Tensor:
+            return self.loss(self._apply(theta, params, batch.inputs, step, running)[0], batch.targets)
+
+        path = adapt(start, [support] * steps, loss, rule or self.rule, rates, mode)
+        return [state.params for state in path]
+
+    def _apply(
+        self, theta: Params, params: Params, inputs: Tensor, step: int, running: Params | None
+    ) -> tuple[Tensor, Params]:
+        fixed = {name: theta[name] for name in self.network.fixed}
+        return self.network.apply({**params, **fixed}, inputs, step, running)
+
+    @torch.no_grad()
+    def _seen(self, meta: Meta, states: Params, tasks: TaskBatch, steps: int) -> Params:
+        """Running statistics moved by the supports before each step and the queries after it."""
+        statistics = meta.statistics
+
+        def seen(params: Params, inputs: Tensor, step: int) -> Params:
+            measure = torch.func.vmap(lambda params, inputs: self._apply(meta.params, params, inputs, step, None)[1])
+            return {name: leaf.mean(0) for name, leaf in measure(params, inputs).items()}
+
+        points = [
+            {name.partition(".")[2]: leaf for name, leaf in states.items() if name.startswith(f"{point}.")}
+            for point in range(steps + 1)
+        ]
+        if not steps:
+            return moved_statistics(statistics, seen(points[0], tasks.query.inputs, 0), 0)
+        for step in range(steps):
+            statistics = moved_statistics(statistics, seen(points[step], tasks.support.inputs, step), step)
+            statistics = moved_statistics(statistics, seen(points[step + 1], tasks.query.inputs, step), step)
+        return statistics
+
+
+def ensemble(outputs: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The mean over learners of what they predict at each point of the path."""
+    return [torch.stack(point).mean(0) for point in zip(*outputs, strict=True)]

@@ -1,0 +1,152 @@
+"""The protocol of a distribution of supervised tasks, and how a configuration names one."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["BUILT_IN", "DistributionConfig", "Labelled", "Split", "TaskBatch", "TaskDistribution", "distribution_for"]
+
+Split = Literal["train", "validation", "test"]
+
+BUILT_IN = {
+    "sinusoid": "maml_rl.supervised.sinusoid:Sinusoid",
+    "omniglot": "maml_rl.supervised.omniglot:Omniglot",
+    "mini_imagenet": "maml_rl.supervised.class_folders:MiniImageNet",
+    "class_folders": "maml_rl.supervised.class_folders:ClassFolders",
+}
+"""Short names of this project's distributions; others are named ``module:Class``."""
+
+
+class Labelled(NamedTuple):
+    """Examples and what belongs to them: inputs [N, E, ...]; targets [N, E, outputs], or class indices [N, E]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+class TaskBatch(NamedTuple):
+    """N tasks: what to adapt on, what to be judged on, and what is known of each task.
+
+    Attributes:
+        support: the examples of the inner steps.
+        query: the examples of the meta-objective.
+        parameters: arrays [N, ...] that describe the tasks, for files and figures.
+    """
+
+    support: Labelled
+    query: Labelled
+    parameters: dict[str, NDArray[Any]]
+
+
+class TaskDistribution(Protocol):
+    """What a distribution of supervised tasks has; any class with these members is one.
+
+    Attributes:
+        kind: "regression" is judged by the mean squared error, "classification" by the accuracy.
+        input_shape: of one example.
+        outputs: numbers predicted, or classes told apart.
+    """
+
+    kind: Literal["regression", "classification"]
+    input_shape: tuple[int, ...]
+    outputs: int
+
+    def sample(
+        self, generator: np.random.Generator, tasks: int, support: int, query: int, split: Split
+    ) -> TaskBatch:
+        """Draws tasks of a split, with `support` and `query` examples (for each class, in classification)."""
+
+
+@dataclass(frozen=True)
+class DistributionConfig:
+    """Which tasks.
+
+    Attributes:
+        id: "sinusoid", "omniglot", "mini_imagenet", "class_folders", or "module:Class" for one of your own.
+        arguments: of its constructor.
+    """
+
+    id: str = "sinusoid"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def distribution_for(
+    config: DistributionConfig, folder: str | None, device: torch.device, dtype: torch.dtype
+) -> "Placed":
+    """The distribution that a configuration names.
+
+    Args:
+        config: its name and arguments.
+        folder: handed to the constructor as `folder`, if given.
+        device: where the tasks are wanted.
+        dtype: of inputs and regression targets.
+
+    Raises:
+        ValueError: there is none of this name, or its constructor refuses the arguments or the data.
+    """
+    constructor = _named(config.id)
+    arguments = dict(config.arguments)
+    if folder is not None:
+        arguments["folder"] = folder
+    try:
+        distribution = constructor(**arguments)
+    except (TypeError, ValueError, OSError) as error:
+        raise ValueError(f"distribution {config.id!r}: {error}") from error
+    missing = [name for name in ("kind", "input_shape", "outputs", "sample") if not hasattr(distribution, name)]
+    if missing:
+        raise ValueError(f"distribution {config.id!r} lacks {', '.join(missing)} (see TaskDistribution).")
+    if distribution.kind not in ("regression", "classification"):
+        raise ValueError(
+            f"distribution {config.id!r}: `kind` must be 'regression' or 'classification', got {distribution.kind!r}."
+        )
+    return Placed(distribution, config.id, device, dtype)
+
+
+class Placed:
+    """A distribution whose tasks are checked, and moved to a device and precision."""
+
+    def __init__(self, distribution: TaskDistribution, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        self.distribution, self.name = distribution, name
+        self.device, self.dtype = device, dtype
+        self.kind, self.outputs = distribution.kind, distribution.outputs
+        self.input_shape = tuple(distribution.input_shape)
+
+    def sample(self, generator: np.random.Generator, tasks: int, support: int, query: int, split: Split) -> TaskBatch:
+        """As `TaskDistribution.sample`.
+
+        Raises:
+            ValueError: the distribution returned something else than it announces.
+        """
+        batch = self.distribution.sample(generator, tasks, support, query, split)
+        return TaskBatch(
+            self._placed(batch.support, tasks, "support"), self._placed(batch.query, tasks, "query"), batch.parameters
+        )
+
+    def _placed(self, part: Labelled, tasks: int, name: str) -> Labelled:
+        inputs, targets = part.inputs, part.targets
+        expected = (tasks, inputs.shape[1], *self.input_shape)
+        if tuple(inputs.shape) != expected:
+            raise ValueError(f"{self.name}: {name} inputs must be [N, E, ...] = {expected}, got {tuple(inputs.shape)}.")
+        labels = self.kind == "classification"
+        wanted = expected[:2] if labels else (*expected[:2], self.outputs)
+        if tuple(targets.shape) != wanted:
+            raise ValueError(f"{self.name}: {name} targets must be {wanted}, got {tuple(targets.shape)}.")
+        kind = torch.long if labels else self.dtype
+        return Labelled(inputs.to(self.device, self.dtype), targets.to(self.device, kind))
+
+
+def _named(name: str) -> Callable[..., TaskDistribution]:
+    path = BUILT_IN.get(name, name)
+    module, colon, attribute = path.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"there is no distribution {name!r}; there are {', '.join(BUILT_IN)}, or 'module:Class'.")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"distribution {name!r} cannot be imported: {error}.") from error

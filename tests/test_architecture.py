@@ -9,8 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "maml_rl.core": {"maml_rl.core"},
     "maml_rl.rl": {"maml_rl.rl", "maml_rl.core"},
-    "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.core"},
-    "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.core", "maml_rl"},
+    "maml_rl.supervised": {"maml_rl.supervised", "maml_rl.core"},
+    "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core"},
+    "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core", "maml_rl"},
     "envs": {"envs", "maml_rl.rl.tasks"},
 }
 FILES = [path for package in ("maml_rl", "envs") for path in sorted((ROOT / package).rglob("*.py"))]

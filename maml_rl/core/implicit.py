@@ -1,23 +1,25 @@
 """The implicit differentiation mode: a meta-gradient that forgets the path (Rajeswaran et al., 2019)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree
 
 from maml_rl.core.linalg import conjugate_gradient
-from maml_rl.core.modes import Mode, walk_with
-from maml_rl.core.tree import detach, flatten, unflatten
+from maml_rl.core.modes import Mode, constant_signal, walk_with
+from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Batch, InnerState, Params, Step
 
 __all__ = ["implicit"]
 
 
 def implicit(cg_iterations: int = 5) -> Mode:
-    """Takes phi_K for a minimum phi* of the proximal problem: d phi* / d theta = (I + H / lam)^-1, H = grad^2 loss(phi*).
+    """Takes phi_K for a minimum phi* of the proximal problem: d phi* / d theta = (I + grad^2 loss(phi*) / lam)^-1.
 
-    The last step, phi' = F(phi, theta) = phi - a (grad loss(phi) + lam (phi - theta)), has phi* as its fixed point, so
+    The last step, phi' = F(phi, theta) = phi - a (grad loss(phi) + lam (phi - theta)), has phi* as its fixed point, so,
+    with H = grad^2 loss(phi*),
 
         d phi* / d theta = (I - dF/dphi)^-1 dF/dtheta = (a (H + lam I))^-1 a lam,
 
@@ -35,7 +37,7 @@ def implicit(cg_iterations: int = 5) -> Mode:
 
     def walk(step: Step, state: InnerState, batches: Sequence[Batch], first_step: int) -> list[InnerState]:
         with torch.no_grad():
-            path = walk_with(detach, step, detach(state), batches, first_step)
+            path = walk_with(constant_signal, step, state, batches, first_step)
         if not batches:
             return [state]
         last = first_step + len(batches) - 1
@@ -48,14 +50,12 @@ def implicit(cg_iterations: int = 5) -> Mode:
 
 def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int, iterations: int) -> Params:
     """`reached` as a function of `theta`, with the derivative of a fixed point of `step`."""
-    leaves, spec = torch.utils._pytree.tree_flatten(batch)
+    leaves, spec = _pytree.tree_flatten(batch)
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
     def rebuilt(values: Sequence[Tensor]) -> Batch:
         remaining = iter(values)
-        return torch.utils._pytree.tree_unflatten(
-            [next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
-        )
+        return _pytree.tree_unflatten([next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
 
     like = reached
 
@@ -83,9 +83,11 @@ def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int
             def residual(phi: Tensor) -> Tensor:
                 return phi - image(phi, start)
 
-            _, product = torch.func.vjp(residual, point)
+            # I - dF/dphi is symmetric for this rule, so its transposed product is its product.
+            product = torch.func.vjp(residual, point)[1]
             solution = conjugate_gradient(lambda vector: product(vector)[0], gradient, iterations)
-            _, pull = torch.func.vjp(lambda origin: image(point, origin), start)
+            pull = torch.func.vjp(lambda origin: image(point, origin), start)[1]
             return pull(solution.x)[0], None, *[None] * len(data)
 
-    return unflatten(FixedPoint.apply(flatten(theta), flatten(reached), *tensors), like)
+    apply: Callable[..., Tensor] = FixedPoint.apply
+    return unflatten(apply(flatten(theta), flatten(reached), *tensors), like)

@@ -1,13 +1,15 @@
 """How the meta-gradient passes through adaptation (Finn et al., 2017, section 5.2 for the first-order form)."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from maml_rl.core.objectives import Objective
 from maml_rl.core.tree import detach
 from maml_rl.core.types import Batch, InnerState, Rule, Step, Walk
 
-__all__ = ["Mode", "annealed_order", "first_order", "require_compatible", "unrolled", "walk_with"]
+__all__ = ["Mode", "annealed_order", "first_order", "require_compatible", "unrolled", "constant_signal", "walk_with"]
 
 
 class Mode(NamedTuple):
@@ -28,12 +30,12 @@ class Mode(NamedTuple):
 
 def unrolled() -> Mode:
     """Differentiates through every inner step: d phi_{k+1} / d phi_k = I - a_k H_k for gradient descent."""
-    return Mode("unrolled", lambda *args: walk_with(lambda state: state, *args))
+    return Mode("unrolled", lambda *args: walk_with(lambda observe, *at: observe(*at), *args))
 
 
 def first_order() -> Mode:
     """Takes each step's signal as a constant: d phi_{k+1} / d phi_k = I for gradient descent."""
-    return Mode("first_order", lambda *args: walk_with(detach, *args))
+    return Mode("first_order", lambda *args: walk_with(constant_signal, *args))
 
 
 def annealed_order(epoch: int, first_order_epochs: int) -> Mode:
@@ -57,16 +59,22 @@ def require_compatible(mode: Mode, rule: Rule, objective: Objective | None = Non
         )
 
 
+def constant_signal(observe: Callable[..., Any], *at: Any) -> Any:
+    """What `observe` sees, without a graph of how it came about, neither backward nor forward."""
+    with torch.no_grad():
+        return detach(observe(*at))
+
+
 def walk_with(
-    seen_as: Callable[[InnerState], InnerState],
+    signal_of: Callable[..., Any],
     step: Step,
     state: InnerState,
     batches: Sequence[Batch],
     first_step: int,
 ) -> list[InnerState]:
-    """The path of a rule whose signal is taken from each state as `seen_as` shows it."""
+    """The path of a rule that acts on ``signal_of(observe, state, batch, index)``."""
     path = [state]
     for index, batch in enumerate(batches, first_step):
-        state = step.move(step.observe(seen_as(state), batch, index), state, index)
+        state = step.move(signal_of(step.observe, state, batch, index), state, index)
         path.append(state)
     return path

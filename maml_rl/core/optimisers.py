@@ -3,7 +3,6 @@
 import math
 
 import torch
-from torch import Tensor
 from torch.optim.adam import adam
 
 from maml_rl.core.types import Params
@@ -34,12 +33,12 @@ def adam_step(params: Params, gradients: Params, state: AdamState, rate: float) 
     """
     new = {name: leaf.detach().clone() for name, leaf in params.items()}
     moved = {kind: {name: leaf.clone() for name, leaf in leaves.items()} for kind, leaves in state.items()}
-    columns: list[list[Tensor]] = [
-        [leaves[name] for name in new] for leaves in (new, gradients, moved["mean"], moved["square"])
-    ]
     with torch.no_grad():
         adam(
-            *columns,
+            list(new.values()),
+            [gradients[name] for name in new],
+            [moved["mean"][name] for name in new],
+            [moved["square"][name] for name in new],
             max_exp_avg_sqs=[],
             state_steps=[moved["steps"][name] for name in new],
             amsgrad=False,

@@ -1,4 +1,4 @@
-"""Returns over gradient steps on held-out tasks: the numbers, their intervals, the files and the figure."""
+"""How good held-out tasks become over gradient steps: the numbers, their intervals, the files and the figure."""
 
 import json
 import os
@@ -14,22 +14,23 @@ __all__ = ["Evaluation", "interval", "require_folder", "table", "write"]
 
 
 class Evaluation(NamedTuple):
-    """Returns after each number of gradient steps.
+    """What was measured after each number of gradient steps.
 
     Attributes:
-        returns: [K + 1, N, E].
+        measure: "return", "accuracy" or "error".
+        per_task: its mean over each task's episodes or examples, [K + 1, N].
         tasks: N of them.
         settings: how it was done; goes into the file.
+        arrays: what else goes into the file of arrays.
+        sizes: what a task's number is a mean of, in words.
     """
 
-    returns: NDArray[np.float64]
+    measure: str
+    per_task: NDArray[np.float64]
     tasks: list[dict[str, Any]]
     settings: dict[str, Any]
-
-    @property
-    def per_task(self) -> NDArray[np.float64]:
-        """Mean over episodes, [K + 1, N]."""
-        return self.returns.mean(-1)
+    arrays: dict[str, NDArray[Any]]
+    sizes: str
 
 
 def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -41,16 +42,16 @@ def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 
 def table(evaluation: Evaluation) -> str:
-    """One line a gradient step: return, and gain over the return before adaptation, with 95% intervals over tasks."""
+    """One line a gradient step: the measure, and its gain over 0 steps, with 95% intervals over tasks."""
     per_task = evaluation.per_task
     means, errors = interval(per_task)
     gains, gain_errors = interval(per_task - per_task[0])
-    lines = ["gradient steps          return     gain over 0 steps"]
+    digits = 2 if evaluation.measure == "return" else 4
+    lines = [f"gradient steps  {evaluation.measure:>20}  {'gain over 0 steps':>20}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
-        line = f"{step:14d}  {_plus_minus(mean, error):>20}"
-        lines.append(line if step == 0 else f"{line}  {_plus_minus(gains[step], gain_errors[step]):>20}")
-    count, episodes = evaluation.returns.shape[1:]
-    lines.append(f"mean and 95% interval over {count} held-out tasks, {episodes} episodes each")
+        line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
+        lines.append(line if step == 0 else f"{line}  {_plus_minus(gains[step], gain_errors[step], digits):>20}")
+    lines.append(f"mean and 95% interval over {per_task.shape[1]} held-out tasks, {evaluation.sizes}")
     return "\n".join(lines)
 
 
@@ -76,14 +77,14 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     means, errors = interval(evaluation.per_task)
     summary = {
         **evaluation.settings,
-        "return_mean": means.tolist(),
-        "return_interval95": [None if np.isnan(error) else float(error) for error in errors],
+        f"{evaluation.measure}_mean": means.tolist(),
+        f"{evaluation.measure}_interval95": [None if np.isnan(error) else float(error) for error in errors],
         "tasks": evaluation.tasks,
     }
     arrays = _task_arrays(evaluation.tasks)
     try:
         paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        np.savez(paths[1], **{"returns": evaluation.returns, **arrays})  # type: ignore[arg-type]
+        np.savez(paths[1], **{**evaluation.arrays, **arrays})  # type: ignore[arg-type]
         _draw(evaluation, paths[2])
     except OSError as error:
         raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
@@ -103,8 +104,8 @@ def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _plus_minus(mean: float, error: float) -> str:
-    return f"{mean:.2f}" if np.isnan(error) else f"{mean:.2f} +- {error:.2f}"
+def _plus_minus(mean: float, error: float, digits: int) -> str:
+    return f"{mean:.{digits}f}" if np.isnan(error) else f"{mean:.{digits}f} +- {error:.{digits}f}"
 
 
 def _draw(evaluation: Evaluation, path: Path) -> None:
@@ -120,10 +121,8 @@ def _draw(evaluation: Evaluation, path: Path) -> None:
     axes.errorbar(steps, means, np.nan_to_num(errors), color="#d62728", marker="o", capsize=4, linewidth=2)
     axes.set_xticks(steps)
     axes.set_xlabel("gradient steps")
-    axes.set_ylabel("return")
-    axes.set_title(
-        f"{evaluation.settings.get('environment', '')}: mean and 95% interval over {per_task.shape[1]} tasks",
-        fontsize=10,
-    )
+    axes.set_ylabel("mean squared error" if evaluation.measure == "error" else evaluation.measure)
+    about = evaluation.settings.get("environment") or evaluation.settings.get("distribution", "")
+    axes.set_title(f"{about}: mean and 95% interval over {per_task.shape[1]} tasks", fontsize=10)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)

@@ -20,39 +20,62 @@ class OpenedRun(NamedTuple):
 
     Attributes:
         config: the run's own configuration.
-        system: built for one task and one episode, which is enough to know the spaces.
+        system: built for use, not for training.
         state: the checkpoint's.
         iteration: how many iterations made it.
+        states: the best ones by validation where an ensemble was asked for, otherwise the checkpoint's alone.
     """
 
     config: Any
     system: Any
     state: dict[str, Any]
     iteration: int
+    states: list[dict[str, Any]]
 
 
 @contextmanager
-def open_run(path: Path, checkpoint: str, device: str | None = None) -> Iterator[OpenedRun]:
+def open_run(
+    path: Path, checkpoint: str, device: str | None = None, data: str | None = None, ensemble: int = 1
+) -> Iterator[OpenedRun]:
     """Opens a run for a `with` block, and turns what breaks inside the block into a `RunFault`.
 
     Args:
         path: the run folder.
         checkpoint: "best" or "last".
         device: another than the run's own, if given.
+        data: where the data are now, if not where they were.
+        ensemble: how many of the best states by validation; 1 for the checkpoint alone.
 
     Raises:
-        UsageError: no run, no checkpoint, one that does not fit, or a device there is none of.
+        UsageError: no run, no checkpoint, one that does not fit, or a device or data there are none of.
     """
     folder = RunFolder.open(path)
     stored = folder.load(checkpoint)
-    config = folder.config if device is None else dataclasses.replace(folder.config, device=device)
-    system = build_system(SYSTEMS[folder.system][1], dataclasses.replace(config, tasks=1, episodes=1))
+    loaded = [stored["state"]] if ensemble == 1 else _best(folder, ensemble)
+    constructor = SYSTEMS[folder.system][1]
+    changes = {name: value for name, value in {"device": device, "data": data}.items() if value is not None}
+    if not hasattr(folder.config, "data") and data is not None:
+        raise UsageError(f"`data` goes with supervised runs, {path} is one of {folder.system}.")
+    config = constructor.for_use(dataclasses.replace(folder.config, **changes))
+    system = build_system(constructor, config)
     try:
-        state = fitted(stored["state"], system.initial_state(), path)
-        yield OpenedRun(folder.config, system, state, stored["iteration"])
+        fresh = system.initial_state()
+        states = [fitted(state, fresh, path) for state in loaded]
+        state = states[0] if ensemble == 1 else fitted(stored["state"], fresh, path)
+        yield OpenedRun(folder.config, system, state, stored["iteration"], states)
     except (UsageError, RunFault):
         raise
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise RunFault(f"checkpoint {checkpoint} of {path} (iteration {stored['iteration']}): {error}") from error
     finally:
         system.close()
+
+
+def _best(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    kept = folder.load("last").get("kept", [])
+    if len(kept) < count:
+        raise UsageError(
+            f"an ensemble of {count} is asked for, {folder.path} keeps {len(kept)} states; train with "
+            f"--test.keep {count}."
+        )
+    return [folder.load(f"validated-{iteration}")["state"] for _, iteration in kept[:count]]

@@ -84,7 +84,9 @@ def train(
             _bar(progress, iterations) as bar,
         ):
             while progress.iteration < iterations:
-                block = min(system.report_every - progress.iteration % system.report_every, iterations - progress.iteration)
+                block = min(
+                    system.report_every - progress.iteration % system.report_every, iterations - progress.iteration
+                )
                 with interrupts.welcome():
                     state, metrics, validation = _iterate(system, progress, block, bar)
                 _take_over(progress, state, metrics, validation, block, system, folder)

@@ -18,7 +18,7 @@ _NAMES: dict[Split, tuple[str, ...]] = {
 }
 
 
-def ClassFolders(  # noqa: N802 (a distribution is named like a class)
+def ClassFolders(
     folder: str | None = None,
     ways: int = 5,
     size: int = 84,
@@ -50,13 +50,15 @@ def ClassFolders(  # noqa: N802 (a distribution is named like a class)
         raise ValueError(f"`channels` must be 1 or 3, got {channels}.")
     source = Path(folder)
     images = cached(
-        source, f"class folders {size} {channels}", lambda: decode(source, size, channels, lambda path: str(path.parent))
+        source,
+        f"class folders {size} {channels}",
+        lambda: decode(source, size, channels, lambda path: str(path.parent)),
     )
     splits = _told(images) or _shuffled(len(images.names), shares, split_seed)
     return FewShot(images, splits, ways, ("train",) if rotations else ())
 
 
-def MiniImageNet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:  # noqa: N802
+def MiniImageNet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:
     """Mini-ImageNet (Ravi and Larochelle, 2017): 64, 16 and 20 classes in ``train``, ``val`` and ``test``, 84 x 84."""
     return ClassFolders(folder, ways, size)
 

@@ -5,6 +5,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -35,7 +36,7 @@ def entries(source: Path) -> "dict[str, Callable[[], bytes]]":
     elif zipfile.is_zipfile(source):
         archive = zipfile.ZipFile(source)
         names = sorted(name for name in archive.namelist() if PurePosixPath(name).suffix.lower() in ENDINGS)
-        found = {name: (lambda name=name: archive.read(name)) for name in names if "__MACOSX" not in name}
+        found = {name: partial(archive.read, name) for name in names if "__MACOSX" not in name}
     else:
         raise ValueError(f"{source} is neither a folder nor a readable zip archive.")
     if not found:
@@ -98,9 +99,9 @@ def cached(source: Path, key: str, make: Callable[[], ImageClasses], cache: Path
     images = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez_compressed(partial, pixels=images.pixels, counts=images.counts, names=np.array(images.names))
-        partial.replace(path)
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez_compressed(unfinished, pixels=images.pixels, counts=images.counts, names=np.array(images.names))
+        unfinished.replace(path)
     except OSError:  # a cache that cannot be written costs time only
         pass
     return images

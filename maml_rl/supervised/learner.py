@@ -103,11 +103,11 @@ class Learner:
                 return torch.stack(weighed).sum(), last.detach(), outputs.detach(), states if meta.statistics else {}
 
             losses, last, outputs, states = torch.func.vmap(task)(support, query)
-            (losses.sum() / count).backward()
+            torch.autograd.backward(losses.sum() / count)
             found.append((losses.detach(), last, outputs, states))
         zero = {name: torch.zeros_like(leaf) for name, leaf in theta.items()}
         gradient = {name: zero[name] if leaf.grad is None else leaf.grad for name, leaf in theta.items()}
-        losses, last, outputs = (torch.cat([part[i] for part in found]) for i in range(3))
+        losses, last, outputs = (torch.cat(column) for column in list(zip(*found, strict=True))[:3])
         statistics = meta.statistics
         if statistics:
             whole = {name: torch.cat([part[3][name] for part in found]) for name in found[0][3]}

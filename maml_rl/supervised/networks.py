@@ -214,7 +214,7 @@ def from_module(module: nn.Module) -> Network:
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             for part in module.modules():
                 if hasattr(part, "reset_parameters"):
-                    part.reset_parameters()
+                    part.reset_parameters()  # type: ignore[operator]
         return {name: leaf.detach().to(dtype).clone() for name, leaf in module.named_parameters()}
 
     def apply(params: Params, inputs: Tensor, step: int, running: Params | None) -> tuple[Tensor, Params]:

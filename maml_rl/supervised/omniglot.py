@@ -24,7 +24,7 @@ CHECKSUMS = {
 }
 
 
-def Omniglot(  # noqa: N802 (a distribution is named like a class)
+def Omniglot(
     folder: str | None = None,
     ways: int = 5,
     protocol: Literal["maml", "maml_plus_plus"] = "maml",

@@ -1,7 +1,7 @@
 """Regression of sine waves of different amplitude and phase (Finn et al., 2017, section 5.1)."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,8 +34,18 @@ class Sinusoid:
         phase = generator.uniform(*PHASES, (tasks, 1, 1))
         inputs = generator.uniform(*INPUTS, (tasks, support + query, 1))
         found = self.labelled(inputs, amplitude, phase)
-        halves = [Labelled(*(part[:, where] for part in found)) for where in (slice(support), slice(support, None))]
-        return TaskBatch(*halves, {"amplitude": amplitude[:, 0, 0], "phase": phase[:, 0, 0]})
+        return TaskBatch(
+            Labelled(found.inputs[:, :support], found.targets[:, :support]),
+            Labelled(found.inputs[:, support:], found.targets[:, support:]),
+            {"amplitude": amplitude[:, 0, 0], "phase": phase[:, 0, 0]},
+        )
+
+    def curves(self, parameters: dict[str, NDArray[Any]], points: int) -> tuple[NDArray[np.float64], Labelled]:
+        """The true curves of tasks over the whole range: places [points], and the examples there."""
+        places = np.linspace(*INPUTS, points)
+        amplitude, phase = (parameters[name][:, None, None] for name in ("amplitude", "phase"))
+        inputs = np.broadcast_to(places[None, :, None], (len(amplitude), points, 1)).copy()
+        return places, self.labelled(inputs, amplitude, phase)
 
     def labelled(
         self, inputs: NDArray[np.float64], amplitude: NDArray[np.float64], phase: NDArray[np.float64]

@@ -47,6 +47,10 @@ class TaskBatch(NamedTuple):
 class TaskDistribution(Protocol):
     """What a distribution of supervised tasks has; any class with these members is one.
 
+    A regression of one number from one may also have ``curves(parameters, points)``, which gives places [points] and
+    the `Labelled` examples there, [N, points, ...], of the tasks that `TaskBatch.parameters` describe: evaluation
+    then draws the fitted curves.
+
     Attributes:
         kind: "regression" is judged by the mean squared error, "classification" by the accuracy.
         input_shape: of one example.
@@ -57,9 +61,7 @@ class TaskDistribution(Protocol):
     input_shape: tuple[int, ...]
     outputs: int
 
-    def sample(
-        self, generator: np.random.Generator, tasks: int, support: int, query: int, split: Split
-    ) -> TaskBatch:
+    def sample(self, generator: np.random.Generator, tasks: int, support: int, query: int, split: Split) -> TaskBatch:
         """Draws tasks of a split, with `support` and `query` examples (for each class, in classification)."""
 
 

@@ -135,7 +135,8 @@ class Config:
         outer: the meta-update.
         test: validation and evaluation.
         tasks: N, tasks in a meta-batch (Finn et al., 2017, sinusoid: 25).
-        support: examples to adapt on, for each task in regression and for each class in classification.
+        support: examples to adapt on, for each task in regression and for each class in classification (Finn et al.,
+            2017, sinusoid: 10, whatever the number at test time).
         query: examples of the meta-loss, likewise (Finn et al., 2017: as many as support).
         epoch: iterations of an epoch, after which the state is validated (Antoniou et al., 2018: 500).
         iterations: meta-iterations (Finn et al., 2017, sinusoid: 70,000).
@@ -154,8 +155,8 @@ class Config:
     outer: OuterConfig = field(default_factory=OuterConfig)
     test: TestConfig = field(default_factory=TestConfig)
     tasks: int = 25
-    support: int = 5
-    query: int = 5
+    support: int = 10
+    query: int = 10
     epoch: int = 500
     iterations: int = 70000
     report_every: int = 100
@@ -186,8 +187,8 @@ class Config:
         """The implicit derivative reaches the start only, so nothing else may be learned."""
         if self.network.id == "conv4" and self.network.norm != "none" and not self.network.adapt_norm:
             raise ValueError(
-                "`inner.mode` 'implicit' differentiates in what is adapted only, but `network.adapt_norm` is false: set "
-                "it, or `network.norm` to 'none'."
+                "`inner.mode` 'implicit' differentiates in what is adapted only, but `network.adapt_norm` is false: "
+                "set it, or `network.norm` to 'none'."
             )
         rates = self.inner.rate if isinstance(self.inner.rate, list) else [self.inner.rate]
         if min(rates) <= 0 or not self.inner.steps:
@@ -222,11 +223,14 @@ class MAML:
         torch.set_num_threads(config.torch_threads)
         self.distribution = distribution_for(config.distribution, config.data, self.device, self.dtype)
         self.network = network_for(config.network, self.distribution.input_shape, self.distribution.outputs)
-        self.learner = Learner(
-            self.network, self.distribution.kind, rule_of(config.inner), config.inner.learned_rates
-        )
+        self.learner = Learner(self.network, self.distribution.kind, rule_of(config.inner), config.inner.learned_rates)
         self.selection_metric, self.keep, self.report_every = "validation_score", config.test.keep, config.report_every
         self.measure = "accuracy" if self.distribution.kind == "classification" else "error"
+
+    @staticmethod
+    def for_use(config: Config) -> Config:
+        """The same configuration: there is nothing to leave out."""
+        return config
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""
@@ -294,6 +298,7 @@ class MAML:
         tasks: int,
         rates: Sequence[float] | None = None,
         split: Split = "test",
+        support: int | None = None,
         progress: Callable[[], Any] | None = None,
     ) -> Measured:
         """Adapts to held-out tasks: `steps` inner steps, predictions at each of the steps + 1 points.
@@ -305,9 +310,10 @@ class MAML:
             tasks: how many.
             rates: learning rates of the steps where they are not to be the configuration's.
             split: of the classes.
+            support: examples to adapt on, if not as many as in training.
             progress: called after each state.
         """
-        drawn = self.draw(seed, _EVALUATION, 0, tasks, split)
+        drawn = self.draw(seed, _EVALUATION, 0, tasks, split, support)
         return self._measured(states, drawn, steps, self._rule(rates), progress)
 
     def predict(
@@ -324,10 +330,12 @@ class MAML:
         schedule = schedule_of(self.config.inner.rate) if rates is None else listed(rates)
         return [schedule(step) for step in range(steps)]
 
-    def draw(self, seed: int, stream: int, index: int, count: int, split: Split) -> TaskBatch:
+    def draw(
+        self, seed: int, stream: int, index: int, count: int, split: Split, support: int | None = None
+    ) -> TaskBatch:
         """Tasks that depend on these numbers only."""
         generator = np.random.default_rng(SeedSequence([seed, stream, index]))
-        return self.distribution.sample(generator, count, self.config.support, self.config.query, split)
+        return self.distribution.sample(generator, count, support or self.config.support, self.config.query, split)
 
     def close(self) -> None:
         """Nothing is held."""

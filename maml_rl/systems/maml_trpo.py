@@ -1,7 +1,7 @@
 """MAML-TRPO: REINFORCE adapts to each task, a trust-region step moves the initialisation (Finn et al., 2017)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -141,6 +141,11 @@ class MAMLTRPO:
             config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
         )
         self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
+
+    @staticmethod
+    def for_use(config: Config) -> Config:
+        """A configuration with environments enough to know the spaces, for a policy that is trained already."""
+        return replace(config, tasks=1, episodes=1)
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""

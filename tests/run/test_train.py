@@ -19,13 +19,19 @@ from maml_rl.systems.maml_trpo import Config
 class Counter:
     """Its training return is a given list; its gain a given number."""
 
-    selection_metric = "return_after"
+    selection_metric, keep, report_every = "return_after", 1, 1
 
     def __init__(self, returns: list[float], gain: float = 1.0, fails_at: int | None = None) -> None:
         self.returns, self.gain, self.fails_at = returns, gain, fails_at
 
     def initial_state(self) -> dict[str, Any]:
         return {"params": {"count": torch.zeros(())}}
+
+    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
+        return {}
+
+    def summary(self, metrics: dict[str, float]) -> str:
+        return ""
 
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
         if iteration == self.fails_at:

@@ -1,0 +1,59 @@
+"""The picture of fitted curves: truth, examples, and what is predicted before and after adaptation."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from maml_rl.run.errors import RunFault
+
+__all__ = ["Curves", "draw_curves"]
+
+
+class Curves(NamedTuple):
+    """Curves of N tasks over G places.
+
+    Attributes:
+        places: [G].
+        truth: [N, G].
+        support_inputs: where the examples lie, [N, E].
+        support_targets: what they say, [N, E].
+        fitted: gradient steps -> predictions [N, G].
+    """
+
+    places: NDArray[Any]
+    truth: NDArray[Any]
+    support_inputs: NDArray[Any]
+    support_targets: NDArray[Any]
+    fitted: dict[int, NDArray[Any]]
+
+
+def draw_curves(curves: Curves, path: Path) -> Path:
+    """One panel a task.
+
+    Raises:
+        RunFault: the file cannot be written.
+    """
+    os.environ.setdefault("MPLBACKEND", "agg")
+    from matplotlib.figure import Figure
+
+    count = len(curves.truth)
+    figure = Figure(figsize=(4.2 * count, 3.6), layout="constrained")
+    styles = [("#7f7f7f", ":"), ("#ff7f0e", "--"), ("#2ca02c", "-")]
+    for task, axes in enumerate(figure.subplots(1, count, squeeze=False)[0]):
+        axes.plot(curves.places, curves.truth[task], color="#d62728", linewidth=1.5, label="truth")
+        steps = sorted(curves.fitted)
+        for step, (color, style) in zip(steps, styles[-len(steps) :], strict=True):
+            label = "before" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"
+            axes.plot(curves.places, curves.fitted[step][task], style, color=color, label=label)
+        axes.plot(curves.support_inputs[task], curves.support_targets[task], "^", color="#9467bd", label="examples")
+        axes.set_xlabel("x")
+        axes.set_ylabel("y")
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise RunFault(f"{path} could not be written: {error.strerror or error}") from error
+    return path

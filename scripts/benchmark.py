@@ -5,6 +5,7 @@
 environment, Gymnasium's SyncVectorEnv of the single environment, and the whole sampler with a policy. All take the same
 actions, because the cost of a physics step depends on the contacts. `meta_update` times the half-cheetah setting of
 pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
+`sinusoid` and `few_shot_images` are supervised: see supervised_speed.py.
 """
 
 import json
@@ -19,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbour, however this file was loaded
+
 import gymnasium as gym
 import mujoco.rollout
 import numpy as np
+import supervised_speed
 import torch
 from tqdm import tqdm
 
@@ -55,12 +59,14 @@ class Options:
         threads: of the simulation and of the learner's arithmetic.
         repetitions: of each measurement; the median counts.
         json: a file for the figures.
+        sections: which ones, in this order; all where nothing is given.
     """
 
     device: str = "cpu"
     threads: int = 2
     repetitions: int = 5
     json: str | None = None
+    sections: list[str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "repetitions"):
@@ -76,12 +82,20 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     torch.set_num_threads(options.threads)
-    with tqdm(total=2, desc="benchmark", leave=False) as bar:
-        cheetah = half_cheetah(options)
-        bar.update()
-        meta = meta_update(options)
-        bar.update()
-    result = {"machine": _machine(options), "versions": versions(), "half_cheetah": cheetah, "meta_update": meta}
+    about = (options.device, options.threads, options.repetitions)
+    sections: dict[str, Callable[[], dict[str, float]]] = {
+        "half_cheetah": lambda: half_cheetah(options),
+        "meta_update": lambda: meta_update(options),
+        "sinusoid": lambda: supervised_speed.sinusoid(*about),
+        "few_shot_images": lambda: supervised_speed.few_shot_images(*about),
+    }
+    wanted = options.sections or list(sections)
+    unknown = sorted(set(wanted) - sections.keys())
+    if unknown:
+        raise UsageError(f"there is no section {unknown[0]!r}; there are {', '.join(sections)}.")
+    result: dict[str, Any] = {"machine": _machine(options), "versions": versions()}
+    for name in tqdm(wanted, desc="benchmark", leave=False):
+        result[name] = sections[name]()
     print(_table(result))
     if options.json:
         try:
@@ -267,7 +281,7 @@ def _machine(options: Options) -> dict[str, Any]:
 
 def _table(result: dict[str, Any]) -> str:
     lines = [", ".join(f"{key} {value}" for key, value in result["machine"].items())]
-    for section in ("half_cheetah", "meta_update"):
+    for section in [name for name in result if name not in ("machine", "versions")]:
         lines.append(section)
         lines += [f"  {name:34s} {value:14,.3f}" for name, value in result[section].items()]
     return "\n".join(lines)

@@ -69,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
     render.check_ending(output)
     task = None if options.task is None else _task(options.task)
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
+        if not hasattr(opened.system, "policy"):
+            raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
         env = _environment(opened.config.environment, task)
         try:
             rows = _film(opened, env, options, task)

@@ -3,6 +3,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -15,20 +16,19 @@ from maml_rl.run.train import train
 from maml_rl.systems import SYSTEMS
 
 # What may differ when a run goes on; anything else would make it another run.
-_EXTENDABLE = {"iterations"}
+_EXTENDABLE = {"iterations", "data"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Trains a new run, or goes on with one."""
-    system, settings, parser = _parse(argv)
+    # A run's own file stands first, so that only what this command line says can differ from it.
+    system, settings, parser = _parse([*_own_config(argv), *argv])
     if settings.output is None:
         raise UsageError("say where the run goes: --output runs/NAME.")
     path = Path(settings.output)
     if settings.resume:
         folder = RunFolder.open(path)
-        # The run's own file stands first, so that only what this command line says can differ from it.
-        _, settings, parser = _parse(["--config", str(path / "config.yaml"), *argv])
-        config = instantiate(parser, settings, folder.system)
+        config = instantiate(parser, settings, system)
         _require_same_run(folder.config, config)
         folder.load("last")
     else:
@@ -42,6 +42,16 @@ def main(argv: Sequence[str]) -> int:
         built.close()
     print(f"run folder: {path}")
     return 0 if finished else 130
+
+
+def _own_config(argv: Sequence[str]) -> list[str]:
+    """Options that read the configuration of the run which `argv` wants to go on with, if it does."""
+    if "--resume" not in argv:
+        return []
+    outputs = [value.partition("=")[2] for value in argv if value.startswith("--output=")]
+    outputs += [after for name, after in pairwise(argv) if name == "--output"]
+    found = Path(outputs[-1]) / "config.yaml" if outputs else None
+    return ["--config", str(found)] if found is not None and found.is_file() else []
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Namespace, LineParser]:

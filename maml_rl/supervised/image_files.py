@@ -92,10 +92,10 @@ def cached(source: Path, key: str, make: Callable[[], ImageClasses], cache: Path
     digest = hashlib.sha256("\n".join([str(_FORMAT), key, *_fingerprint(source)]).encode()).hexdigest()[:20]
     path = folder / f"images-{digest}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return ImageClasses(stored["pixels"], stored["counts"], stored["names"].tolist())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
+        pass  # none there, or one that is damaged: it is made anew
     images = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -104,7 +104,7 @@ class OuterConfig:
 
 
 @dataclass(frozen=True)
-class TestConfig:
+class HeldOutConfig:
     """How held-out tasks are adapted to.
 
     Attributes:
@@ -153,7 +153,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     inner: InnerConfig = field(default_factory=InnerConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
-    test: TestConfig = field(default_factory=TestConfig)
+    test: HeldOutConfig = field(default_factory=HeldOutConfig)
     tasks: int = 25
     support: int = 10
     query: int = 10
@@ -313,7 +313,7 @@ class MAML:
             support: examples to adapt on, if not as many as in training.
             progress: called after each state.
         """
-        drawn = self.draw(seed, _EVALUATION, 0, tasks, split, support)
+        drawn = self.draw(seed, _EVALUATION, get_args(Split).index(split), tasks, split, support)
         return self._measured(states, drawn, steps, self._rule(rates), progress)
 
     def predict(

@@ -18,6 +18,8 @@ def benchmark() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.TASKS, module.EPISODES, module.STEPS, module.COUNT = 4, 4, 6, 16
+    speed = module.supervised_speed
+    speed.SINE_TASKS, speed.SINE_ITERATIONS, speed.IMAGE_TASKS = 3, 2, 2
     return module
 
 
@@ -31,6 +33,8 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
                          "vector_env_per_sync", "sampler_per_raw"},
         "meta_update": {"surrogate_gradient_s", "curvature_product_s", "meta_iteration_s", "env_steps",
                         "peak_memory_mb"},
+        "sinusoid": {"maml_rl", "hand_written", "loop_over_tasks", "maml_rl_per_hand_written", "maml_rl_per_loop"},
+        "few_shot_images": {"iteration_s", "drawing_s", "floor_s", "iteration_per_floor", "drawing_share"},
     }  # fmt: skip
     for section, keys in wanted.items():
         assert keys <= figures[section].keys()
@@ -43,7 +47,9 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
     assert "torch" in figures["versions"]
 
 
-@pytest.mark.parametrize("argv", [["--device", "tpu"], ["--threads", "0"], ["--repetitions", "many"]])
+@pytest.mark.parametrize(
+    "argv", [["--device", "tpu"], ["--threads", "0"], ["--repetitions", "many"], ["--sections", "[speed]"]]
+)
 def test_wrong_options_are_refused(benchmark: Any, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from maml_rl.run.cli import exit_code
 

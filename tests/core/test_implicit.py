@@ -1,0 +1,158 @@
+"""Laws of the implicit mode, in float64 on quadratics (Rajeswaran et al., 2019): what it equals, and its known gap."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from maml_rl.core import adapt, constant, final, first_order, implicit, listed, proximal_sgd, sgd, uniform, unrolled
+from maml_rl.core.modes import Mode, require_compatible
+from maml_rl.core.types import Params
+
+SIZE, RATE, LAM = 4, 0.05, 2.0
+
+
+def _quadratic(params: Params, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+    matrix, vector = batch
+    return 0.5 * params["x"] @ matrix @ params["x"] - vector @ params["x"]
+
+
+def _problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    root = draw(SIZE, SIZE)
+    return root @ root.T + 0.1 * torch.eye(SIZE, dtype=torch.float64), draw(SIZE), draw(SIZE), draw(SIZE)
+
+
+def _vector_product(
+    mode: Mode, steps: int, problem: tuple[Tensor, ...], lam: float = LAM, rate: float = RATE
+) -> Tensor:
+    """J' g with J the Jacobian of adaptation, by automatic differentiation."""
+    matrix, vector, start, cotangent = problem
+    start = start.clone().requires_grad_()
+    rule = proximal_sgd(constant(rate), lam)
+    reached = adapt({"x": start}, [(matrix, vector)] * steps, _quadratic, rule, mode=mode)[-1].params["x"]
+    (result,) = torch.autograd.grad(reached @ cotangent, start)
+    return result
+
+
+def _closed_forms(problem: tuple[Tensor, ...], steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    matrix, _, _, cotangent = problem
+    eye = torch.eye(SIZE, dtype=torch.float64)
+    hessian = matrix + LAM * eye
+    shrunk = torch.linalg.matrix_power(eye - RATE * hessian, steps)
+    limit = LAM * torch.linalg.inv(hessian)
+    unrolled_jacobian = limit + shrunk @ (eye - limit)
+    return limit.T @ cotangent, unrolled_jacobian.T @ cotangent, (shrunk @ (eye - limit)).T @ cotangent
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_both_modes_have_their_closed_forms_and_the_known_gap(steps: int) -> None:
+    problem = _problem(0)
+    implicit_form, unrolled_form, gap = _closed_forms(problem, steps)
+    found = _vector_product(implicit(SIZE), steps, problem)
+    through = _vector_product(unrolled(), steps, problem)
+    torch.testing.assert_close(found, implicit_form, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(through, unrolled_form, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(through - found, gap, rtol=1e-7, atol=1e-10)
+    assert gap.norm() > 1e-3 or steps == 20
+
+
+def test_the_gap_closes_as_the_path_grows() -> None:
+    problem = _problem(1)
+    gaps = [
+        float((_vector_product(unrolled(), k, problem) - _vector_product(implicit(SIZE), k, problem)).norm())
+        for k in (1, 10, 100, 400)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-12
+
+
+def test_a_strong_pull_gives_the_first_order_gradient() -> None:
+    problem = _problem(2)
+    matrix, vector, start, cotangent = problem
+    plain = start.clone().requires_grad_()
+    path = adapt({"x": plain}, [(matrix, vector)], _quadratic, sgd(constant(RATE)), mode=first_order())
+    (first,) = torch.autograd.grad(path[-1].params["x"] @ cotangent, plain)
+    found = [_vector_product(implicit(SIZE), 5, problem, lam, 0.5 / lam) for lam in (1e2, 1e4, 1e6)]
+    errors = [float((result - first).norm()) for result in found]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2] > 0
+
+
+def test_few_iterations_of_conjugate_gradient_solve_part_of_it() -> None:
+    problem = _problem(3)
+    exact = _closed_forms(problem, 1)[0]
+    errors = [float((_vector_product(implicit(k), 1, problem) - exact).norm()) for k in (1, 2, 3, 4)]
+    assert errors[0] > 1e-3
+    assert errors[-1] < 1e-9
+
+
+def test_mapping_over_tasks_equals_a_loop() -> None:
+    problems = [_problem(seed) for seed in range(4)]
+    start = problems[0][2].clone().requires_grad_()
+    stacked = [torch.stack([problem[i] for problem in problems]) for i in (0, 1, 3)]
+
+    def task(matrix: Tensor, vector: Tensor, cotangent: Tensor) -> Tensor:
+        rule = proximal_sgd(constant(RATE), LAM)
+        path = adapt({"x": start}, [(matrix, vector)] * 3, _quadratic, rule, mode=implicit(SIZE))
+        return path[-1].params["x"] @ cotangent
+
+    (mapped,) = torch.autograd.grad(torch.func.vmap(task)(*stacked).sum(), start)
+    looped = sum(torch.autograd.grad(task(p[0], p[1], p[3]), start)[0] for p in problems)
+    torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=1e-12)
+
+
+def _kept_bytes(mode: Mode, steps: int) -> int:
+    """Bytes of the tensors that the graph of a path keeps alive, each counted once."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 32, generator=generator, dtype=torch.float64)
+    start = {"w": torch.randn(32, 32, generator=generator, dtype=torch.float64).requires_grad_()}
+
+    def loss(params: Params, batch: Tensor, step: int) -> Tensor:
+        return torch.tanh(batch @ params["w"]).square().mean()
+
+    path = adapt(start, [inputs] * steps, loss, proximal_sgd(constant(0.1), 1.0), mode=mode)
+    kept: dict[int, int] = {}
+    waiting: list[Any] = [path[-1].params["w"].sum().grad_fn]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        saved = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        for tensor in [*saved, *getattr(node, "saved_tensors", ())]:
+            if isinstance(tensor, Tensor):
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    assert len(seen) > 1
+    return sum(kept.values())
+
+
+def test_the_graph_is_flat_in_the_steps_and_linear_when_unrolled() -> None:
+    flat = [_kept_bytes(implicit(5), k) for k in (2, 4, 8, 16)]
+    grows = [_kept_bytes(unrolled(), k) for k in (2, 4, 8, 16)]
+    assert len(set(flat)) == 1
+    assert flat[0] < grows[0]
+    slopes = [(grows[i + 1] - grows[i]) / (2, 4, 8)[i] for i in range(3)]
+    assert max(slopes) < 1.1 * min(slopes)
+
+
+def test_what_it_does_not_hold_for_is_refused_by_name() -> None:
+    problem = _problem(4)
+    with pytest.raises(ValueError, match="'implicit' holds for the rule 'proximal_sgd' only, got 'sgd'"):
+        adapt({"x": problem[2]}, [problem[:2]], _quadratic, sgd(constant(0.1)), mode=implicit())
+    with pytest.raises(ValueError, match="'final', got 'uniform'"):
+        require_compatible(implicit(), proximal_sgd(constant(0.1), 1.0), uniform())
+    require_compatible(implicit(), proximal_sgd(constant(0.1), 1.0), final())
+    for wrong in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="proximal strength"):
+            proximal_sgd(listed([0.1]), wrong)
+    with pytest.raises(ValueError, match="cg_iterations"):
+        implicit(0)
+
+
+def test_no_steps_give_the_start() -> None:
+    problem = _problem(5)
+    torch.testing.assert_close(_vector_product(implicit(), 0, problem), problem[3])

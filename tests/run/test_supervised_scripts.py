@@ -1,0 +1,185 @@
+"""The scripts on supervised runs: train, resume, evaluate with steps, shots and ensembles, and bad input."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+Script = Callable[[str, list[str]], int]
+SINE = ["--config", str(ROOT / "configs/maml/sinusoid.yaml"), "--network.hidden", "[8]", "--tasks", "4",
+        "--torch_threads", "1", "--test.validation_tasks", "5", "--epoch", "4", "--report_every", "2"]  # fmt: skip
+PRESETS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "maml_trpo"]
+
+
+def _state(run: Path, which: str = "last") -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / f"{which}.pt", weights_only=True)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_same(first[name], second[name]) for name in first)
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "progress.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if not k.endswith("_s")} for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def trained(tmp_path: Path, script: Script) -> Path:
+    run = tmp_path / "trained"
+    assert script("train", [*SINE, "--output", str(run), "--iterations", "12", "--test.keep", "2"]) == 0
+    return run
+
+
+def _letters(folder: Path, classes: int = 18, size: int = 28) -> Path:
+    rng = np.random.default_rng(0)
+    for kind in range(classes):
+        part = ("train", "val", "test")[kind % 3]
+        (folder / part / f"kind{kind}").mkdir(parents=True)
+        for image in range(18):
+            pixels = rng.integers(0, 255, (size, size, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / part / f"kind{kind}" / f"{image}.png")
+    return folder
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(trained: Path, tmp_path: Path, script: Script) -> None:
+    run = tmp_path / "stopped"
+    assert script("train", [*SINE, "--output", str(run), "--iterations", "6", "--test.keep", "2"]) == 0
+    # Iteration 6 is the middle of an epoch: the run has been validated there because it ended.
+    assert script("train", ["--output", str(run), "--resume", "--iterations", "12"]) == 0
+    assert _same(_state(run)["state"], _state(trained)["state"])
+    assert [row["meta_loss"] for row in _rows(run)] == [row["meta_loss"] for row in _rows(trained)]
+    assert [row["iteration"] for row in _rows(run)] == ["1", "3", "5", "7", "9", "11"]
+
+
+def test_validation_chooses_what_is_kept(trained: Path) -> None:
+    scores = {int(row["iteration"]) + 1: float(row["validation_score"]) for row in _rows(trained)}
+    scores = {iteration: score for iteration, score in scores.items() if not np.isnan(score)}
+    assert sorted(scores) == [4, 8, 12]
+    ranked = sorted(scores, key=lambda iteration: -scores[iteration])
+    assert _state(trained, "best")["iteration"] == ranked[0]
+    kept = {path.stem for path in (trained / "checkpoints").glob("validated-*.pt")}
+    assert kept == {f"validated-{iteration}" for iteration in ranked[:2]}
+
+
+def test_an_evaluation_is_written_drawn_and_repeatable(trained: Path, tmp_path: Path, script: Script) -> None:
+    before = (trained / "checkpoints/best.pt").read_bytes()
+    for name in ("a", "b"):
+        argv = ["--run", str(trained), "--tasks", "6", "--steps", "3", "--output", str(tmp_path / name)]
+        assert script("evaluate", argv) == 0
+    first, second = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("a", "b"))
+    assert len(first["error_mean"]) == len(first["error_interval95"]) == 4
+    assert first["error_mean"] == second["error_mean"]
+    assert first["rates"] == [0.01] * 3
+    assert first["split"] == "test"
+    arrays = np.load(tmp_path / "a" / "evaluation.npz")
+    assert arrays["error"].shape == (4, 6)
+    np.testing.assert_allclose(arrays["error"].mean(1), first["error_mean"])
+    assert arrays["task_amplitude"].shape == (6,)
+    for picture in ("adaptation.png", "curves.png"):
+        with Image.open(tmp_path / "a" / picture) as image:
+            assert np.asarray(image).std() > 1
+    assert (trained / "checkpoints/best.pt").read_bytes() == before
+
+
+def test_shots_splits_rates_and_ensembles(trained: Path, tmp_path: Path, script: Script) -> None:
+    def found(*more: str) -> list[float]:
+        output = tmp_path / "-".join(more).replace("/", "")
+        argv = ["--run", str(trained), "--tasks", "6", "--steps", "2", "--output", str(output), *more]
+        assert script("evaluate", argv) == 0
+        return json.loads((output / "evaluation.json").read_text())["error_mean"]
+
+    base = found()
+    for other in (["--support", "3"], ["--split", "validation"], ["--ensemble", "2"], ["--seed", "5"]):
+        assert found(*other) != base, other
+    assert found("--rates", "[0.0]") == pytest.approx([base[0]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--inner.mode", "implicit"], "holds for the rule 'proximal_sgd' only"),
+        (["--distribution.id", "sinusoids"], "there is no distribution 'sinusoids'"),
+        (["--distribution.arguments", "{phase: 3}"], "unexpected keyword argument 'phase'"),
+        (["--distribution.id", "omniglot", "--data", "/nowhere"], "/nowhere has neither images_background"),
+        (["--network.id", "conv4"], "takes images"),
+        (["--inner.rates", "0.1"], "inner.rates"),
+        (["--outer.objective", "finally"], "objective"),
+        (["--epoch", "3"], "must be a multiple"),
+    ],
+)
+def test_bad_input_is_one_line(
+    more: list[str], message: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert script("train", [*SINE, "--output", str(run), *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--episodes", "3"], "`episodes` does not go with a supervised run"),
+        (["--ensemble", "5"], "keeps 2 states; train with --test.keep 5"),
+        (["--steps", "-1"], "`steps` must be at least 0"),
+        (["--support", "0"], "`support` must be at least 1"),
+        (["--split", "tests"], "split"),
+    ],
+)
+def test_evaluation_refuses_what_it_cannot_do(
+    trained: Path, more: list[str], message: str, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert script("evaluate", ["--run", str(trained), *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+
+
+def test_there_is_nothing_to_film(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert script("render", ["--run", str(trained), "--output", str(tmp_path / "film.gif")]) == 2
+    assert "has no policy to film" in capsys.readouterr().err
+
+
+def test_a_loss_that_explodes_ends_the_run_and_keeps_the_last_state(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert script("train", [*SINE, "--output", str(run), "--iterations", "8", "--inner.rate", "1e30"]) == 1
+    error = capsys.readouterr().err
+    assert "iteration 0" in error or "iteration 1" in error
+    assert "is not finite" in error
+    assert all(bool(leaf.isfinite().all()) for leaf in _state(run)["state"]["params"].values())
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_preset_trains_and_evaluates(
+    path: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["--tasks", "2", "--iterations", "1", "--torch_threads", "1", "--test.validation_tasks", "2"]
+    if "omniglot" in path.stem:
+        if not os.environ.get("MAML_RL_OMNIGLOT"):
+            pytest.skip("MAML_RL_OMNIGLOT names no folder with the real images")
+        small += ["--data", os.environ["MAML_RL_OMNIGLOT"], "--network.filters", "4"]
+    if "imagenet" in path.stem:
+        monkeypatch.setenv("MAML_RL_CACHE", str(tmp_path / "cache"))
+        small += ["--data", str(_letters(tmp_path / "images")), "--network.filters", "4"]
+    run = tmp_path / "run"
+    assert script("train", ["--config", str(path), "--output", str(run), *small]) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "2", "--steps", "2"]) == 0

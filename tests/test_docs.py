@@ -8,6 +8,8 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from maml_rl.systems import SYSTEMS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -53,11 +55,12 @@ def test_links_and_named_files_exist(page: Path) -> None:
 def test_every_command_of_the_documentation_is_one_the_scripts_take(
     capsys: pytest.CaptureFixture[str], script: Callable[[str, list[str]], int]
 ) -> None:
-    options = {}
-    for name in ("train", "evaluate", "render", "benchmark"):
+    options: dict[str, set[str]] = {}
+    systems = [("train", ["--system", name]) for name in SYSTEMS]
+    for name, about in [*systems, ("evaluate", []), ("render", []), ("benchmark", [])]:
         with pytest.raises(SystemExit):
-            script(name, ["--help"])
-        options[name] = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
+            script(name, [*about, "--help"])
+        options.setdefault(name, set()).update(re.findall(r"--[\w.]+", capsys.readouterr().out))
     commands = [line for page in PAGES for line in re.findall(r"python scripts/(\w+\.py[^\n`]*)", page.read_text())]
     assert len(commands) > 8
     for command in commands:

@@ -1,7 +1,11 @@
 """Images by class: decoding, caching, splits, rotations and the one gather, against plain readings of the files."""
 
+import hashlib
 import os
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maml_rl.supervised import omniglot
 from maml_rl.supervised.class_folders import ClassFolders, MiniImageNet
 from maml_rl.supervised.image_files import cached, decode
 from maml_rl.supervised.images import FewShot, ImageClasses
@@ -187,6 +192,34 @@ def test_missing_and_damaged_data_are_named(tmp_path: Path) -> None:
         Omniglot(str(tmp_path / "few"))
     with pytest.raises(ValueError, match="`protocol` must be one of"):
         Omniglot(str(tmp_path), protocol="mine")  # type: ignore[arg-type]
+
+
+def test_archives_are_downloaded_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pooch")
+    (tmp_path / "site").mkdir()
+    content = b"an archive"
+    for part in omniglot.PARTS:
+        (tmp_path / "site" / f"{part}.zip").write_bytes(content)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *about: None)
+    right = f"md5:{hashlib.md5(content).hexdigest()}"
+    monkeypatch.setattr(omniglot, "CHECKSUMS", {omniglot.PARTS[0]: right, omniglot.PARTS[1]: "md5:" + "0" * 32})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setattr(omniglot, "ADDRESS", f"http://127.0.0.1:{server.server_port}")
+        try:
+            kept = omniglot._downloaded(omniglot.PARTS[0], tmp_path / "here")
+            assert kept.read_bytes() == content
+            with pytest.raises(ValueError, match="images_evaluation could not be downloaded: MD5 hash"):
+                omniglot._downloaded(omniglot.PARTS[1], tmp_path / "here")
+            assert not (tmp_path / "here" / "images_evaluation.zip").exists()
+        finally:
+            server.shutdown()
+            thread.join()
+    monkeypatch.setattr(omniglot, "ADDRESS", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="images_evaluation could not be downloaded"):
+        omniglot._downloaded(omniglot.PARTS[1], tmp_path / "here")
 
 
 @needs_omniglot

@@ -15,7 +15,7 @@ from maml_rl.core.types import Batch, InnerState, Params, Step
 __all__ = ["implicit"]
 
 
-def implicit(cg_iterations: int = 5) -> Mode:
+def implicit(cg_iterations: int = 5, probe: Tensor | None = None) -> Mode:
     """Takes phi_K for a minimum phi* of the proximal problem: d phi* / d theta = (I + grad^2 loss(phi*) / lam)^-1.
 
     The last step, phi' = F(phi, theta) = phi - a (grad loss(phi) + lam (phi - theta)), has phi* as its fixed point, so,
@@ -28,6 +28,11 @@ def implicit(cg_iterations: int = 5) -> Mode:
 
     It holds for a minimum only, so it goes with the rule ``proximal_sgd`` and the objective ``final``. Derivatives
     reach the start, and nothing else that the loss may depend on.
+
+    Args:
+        cg_iterations: of conjugate gradient.
+        probe: a scalar whose "gradient" is the number of tasks in which conjugate gradient met a direction p with
+            p'Ap <= 0, where it stops: phi_K is no minimum there, and the derivative is not what it should be.
 
     Raises:
         ValueError: `cg_iterations` is less than 1.
@@ -42,13 +47,15 @@ def implicit(cg_iterations: int = 5) -> Mode:
             return [state]
         last = first_step + len(batches) - 1
         theta, final = state.memory, path[-1]
-        reached = _attach(step, theta, final.params, batches[-1], last, cg_iterations)
+        reached = _attach(step, theta, final.params, batches[-1], last, cg_iterations, probe)
         return [state, *path[1:-1], InnerState(reached, theta)]
 
     return Mode("implicit", walk, rule="proximal_sgd", objective="final")
 
 
-def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int, iterations: int) -> Params:
+def _attach(
+    step: Step, theta: Params, reached: Params, batch: Batch, index: int, iterations: int, probe: Tensor | None
+) -> Params:
     """`reached` as a function of `theta`, with the derivative of a fixed point of `step`."""
     leaves, spec = _pytree.tree_flatten(batch)
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -63,7 +70,7 @@ def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int
         generate_vmap_rule = True
 
         @staticmethod
-        def forward(start: Tensor, point: Tensor, *data: Tensor) -> Tensor:
+        def forward(start: Tensor, point: Tensor, counter: Tensor, *data: Tensor) -> Tensor:
             return point.clone()
 
         @staticmethod
@@ -72,7 +79,7 @@ def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Tensor) -> Any:
-            start, point, *data = ctx.saved_tensors
+            start, point, counter, *data = ctx.saved_tensors
             (gradient,) = cotangents
             kept = rebuilt(data)
 
@@ -87,7 +94,8 @@ def _attach(step: Step, theta: Params, reached: Params, batch: Batch, index: int
             product = torch.func.vjp(residual, point)[1]
             solution = conjugate_gradient(lambda vector: product(vector)[0], gradient, iterations)
             pull = torch.func.vjp(lambda origin: image(point, origin), start)[1]
-            return pull(solution.x)[0], None, *[None] * len(data)
+            return pull(solution.x)[0], None, solution.indefinite.to(counter.dtype), *[None] * len(data)
 
     apply: Callable[..., Tensor] = FixedPoint.apply
-    return unflatten(apply(flatten(theta), flatten(reached), *tensors), like)
+    point = flatten(reached)
+    return unflatten(apply(flatten(theta), point, point.new_zeros(()) if probe is None else probe, *tensors), like)

@@ -250,11 +250,12 @@ class MAML:
         config, epoch, began = self.config, iteration // self.config.epoch, perf_counter()
         tasks = self.draw(config.seed, _TRAINING, iteration, config.tasks, "train")
         drawn = perf_counter()
+        probe = torch.zeros((), dtype=self.dtype, device=self.device, requires_grad=True)
         found = self.learner.meta_loss(
             Meta(state["params"], state["statistics"]),
             tasks,
             config.inner.steps,
-            mode_at(config.inner, epoch),
+            mode_at(config.inner, epoch, probe),
             objective_at(config.outer, epoch),
             config.outer.chunk,
         )
@@ -268,6 +269,7 @@ class MAML:
             "loss_after": float(found.losses_after.mean()),
             f"{self.measure}_after": float(self.learner.measure(found.outputs_after, tasks.query.targets).mean()),
             "meta_rate": rate,
+            **({} if probe.grad is None else {"curvature_indefinite": float(probe.grad) / config.tasks}),
             "drawing_s": drawn - began,
             "iteration_s": perf_counter() - began,
         }
@@ -387,10 +389,10 @@ def rule_of(inner: InnerConfig) -> Rule:
     return sgd(schedule_of(inner.rate))
 
 
-def mode_at(inner: InnerConfig, epoch: int) -> Mode:
-    """The differentiation mode in an epoch."""
+def mode_at(inner: InnerConfig, epoch: int, probe: Tensor | None = None) -> Mode:
+    """The differentiation mode in an epoch; for `probe` see `implicit`."""
     if inner.mode == "implicit":
-        return implicit(inner.cg_iterations)
+        return implicit(inner.cg_iterations, probe)
     if inner.mode == "first_order":
         return first_order()
     return annealed_order(epoch, inner.first_order_epochs) if inner.first_order_epochs else unrolled()

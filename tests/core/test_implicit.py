@@ -156,3 +156,21 @@ def test_what_it_does_not_hold_for_is_refused_by_name() -> None:
 def test_no_steps_give_the_start() -> None:
     problem = _problem(5)
     torch.testing.assert_close(_vector_product(implicit(), 0, problem), problem[3])
+
+
+def test_the_probe_counts_the_tasks_without_a_minimum() -> None:
+    eye = torch.eye(SIZE, dtype=torch.float64)
+    # Curvature -3 outweighs a pull of 2, curvature -1 does not.
+    matrices = torch.stack([eye, -3 * eye, -eye, -3 * eye])
+    start = torch.ones(SIZE, dtype=torch.float64).requires_grad_()
+    probe = torch.zeros((), dtype=torch.float64).requires_grad_()
+
+    def task(matrix: Tensor) -> Tensor:
+        batch = (matrix, torch.zeros(SIZE, dtype=torch.float64))
+        path = adapt({"x": start}, [batch], _quadratic, proximal_sgd(constant(RATE), LAM), mode=implicit(SIZE, probe))
+        return path[-1].params["x"].sum()
+
+    torch.func.vmap(task)(matrices).sum().backward()
+    assert float(probe.grad) == 2.0  # type: ignore[arg-type]
+    # The two others: lam / (1 + lam) and lam / (-1 + lam) of a cotangent of ones.
+    torch.testing.assert_close(start.grad, torch.full((SIZE,), 2 / 3 + 2.0, dtype=torch.float64))

@@ -64,7 +64,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Adapts to each task with the run's own settings, and films one episode for each number of steps."""
-    options: Options = settings_of(Options, _joined(argv), __doc__ or "")
+    options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output)
     render.check_ending(output)
     task = None if options.task is None else _task(options.task)
@@ -119,20 +119,6 @@ def _task(text: str) -> Task:
     if not isinstance(task, dict):
         raise UsageError(f"`task` must be a JSON object, got {text!r}.")
     return task
-
-
-def _joined(argv: Sequence[str]) -> list[str]:
-    """`--steps 0 1 3` as `--steps=[0,1,3]`, the list that the parser reads."""
-    result: list[str] = []
-    for argument in argv:
-        steps = bool(result) and result[-1].startswith("--steps=[")
-        if steps and argument.lstrip("-").isdigit():
-            result[-1] = f"{result[-1][:-1]},{argument}]".replace("[,", "[")
-        elif steps and result[-1] == "--steps=[]":
-            result[-1] = f"--steps={argument}"
-        else:
-            result.append("--steps=[]" if argument == "--steps" else argument)
-    return result
 
 
 if __name__ == "__main__":

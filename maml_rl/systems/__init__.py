@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from maml_rl.systems import maml, maml_trpo
+from maml_rl.systems import maml, maml_config, maml_trpo
 
 __all__ = ["SYSTEMS"]
 
 SYSTEMS: dict[str, tuple[type, Any]] = {
-    "maml": (maml.Config, maml.MAML),
+    "maml": (maml_config.Config, maml.MAML),
     "maml_trpo": (maml_trpo.Config, maml_trpo.MAMLTRPO),
 }
 """name -> (configuration dataclass, constructor that takes one)."""

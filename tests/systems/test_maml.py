@@ -11,7 +11,8 @@ from PIL import Image
 
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig
-from maml_rl.systems.maml import MAML, Config, HeldOutConfig, InnerConfig, OuterConfig, mode_at, objective_at
+from maml_rl.systems.maml import MAML
+from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig, mode_at, objective_at
 
 SMALL: dict[str, Any] = {
     "network": NetworkConfig(hidden=[8], initial_std=0.5),

@@ -1,13 +1,19 @@
 """On a CUDA device: the same numbers as on the CPU in float64, and no read-back inside conjugate gradient."""
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from maml_rl.core import conjugate_gradient, final, first_order, listed, sgd, unrolled
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.rl.trpo import MetaProblem
+from maml_rl.supervised.networks import NetworkConfig
+from maml_rl.supervised.tasks import DistributionConfig, Labelled, TaskBatch
+from maml_rl.systems.maml import MAML
+from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig
 from maml_rl.systems.maml_trpo import MAMLTRPO
 from tests.rl import reference
 from tests.systems.test_maml_trpo import NAVIGATION
@@ -48,6 +54,63 @@ def test_a_training_iteration_equals_the_cpus() -> None:
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-6, atol=1e-8)
     for name in ("return_before", "return_after", "surrogate_after", "kl_after"):
         assert results[0][1][name] == pytest.approx(results[1][1][name], rel=1e-6, abs=1e-9)
+
+
+class Pictures:
+    """Two classes of noisy pictures a task."""
+
+    kind, input_shape, outputs = "classification", (1, 16, 16), 2
+
+    def sample(self, generator: np.random.Generator, tasks: int, support: int, query: int, split: str) -> TaskBatch:
+        """`support` and `query` pictures of each class."""
+        classes = generator.normal(size=(tasks, 2, 1, 1, 16, 16))
+
+        def drawn(count: int) -> Labelled:
+            pictures = classes + 0.1 * generator.normal(size=(tasks, 2, count, 1, 16, 16))
+            labels = np.broadcast_to(np.arange(2)[None, :, None], (tasks, 2, count)).reshape(tasks, -1)
+            return Labelled(torch.from_numpy(pictures.reshape(tasks, -1, 1, 16, 16)), torch.from_numpy(labels.copy()))
+
+        return TaskBatch(drawn(support), drawn(query), {})
+
+
+PLUS_PLUS: dict[str, Any] = {
+    "inner": InnerConfig(steps=2, rate=0.1, learned_rates=True),
+    "outer": OuterConfig(objective="annealed", final_rate=1e-5),
+    "network": NetworkConfig(id="conv4", filters=4, downsampling="max_pool", norm="running", norm_steps=2),
+}
+IMPLICIT: dict[str, Any] = {
+    "inner": InnerConfig(steps=4, rate=0.1, mode="implicit", proximal=2.0),
+    "network": NetworkConfig(id="conv4", filters=4, adapt_norm=True),
+}
+
+
+def supervised(device: str, values: dict[str, Any]) -> Config:
+    distribution, held_out = DistributionConfig("tests.gpu.test_cuda:Pictures"), HeldOutConfig(2, 5)
+    sizes = {"tasks": 3, "support": 1, "query": 2, "epoch": 2, "report_every": 1, "iterations": 2, "torch_threads": 1}
+    return Config(distribution=distribution, test=held_out, device=device, precision="float64", **sizes, **values)
+
+
+@pytest.mark.parametrize("values", [PLUS_PLUS, IMPLICIT], ids=["maml++", "imaml"])
+def test_the_supervised_configurations_run_where_there_is_no_gpu(values: dict[str, Any]) -> None:
+    system = MAML(supervised("cpu", values))
+    state, _ = system.iterate(system.initial_state(), 0)
+    assert all(bool(leaf.isfinite().all()) for leaf in state["params"].values())
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("values", [PLUS_PLUS, IMPLICIT], ids=["maml++", "imaml"])
+def test_supervised_training_and_evaluation_equal_the_cpus(values: dict[str, Any]) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        system = MAML(supervised(device, values))
+        state, metrics = system.iterate(system.initial_state(), 0)
+        assert {leaf.device.type for leaf in state["params"].values()} == {device}
+        state, _ = system.iterate(state, 1)
+        outputs = system.evaluate([state], 3, 7, 5).outputs
+        found.append((metrics["meta_loss"], torch.stack(outputs).cpu()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.gpu

@@ -1,5 +1,6 @@
 """The implicit differentiation mode: a meta-gradient that forgets the path (Rajeswaran et al., 2019)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from maml_rl.core.types import Batch, InnerState, Params, Step
 __all__ = ["implicit"]
 
 
-def implicit(cg_iterations: int = 5, probe: Tensor | None = None) -> Mode:
+def implicit(cg_iterations: int = 5, damping: float = 0.0, probe: Tensor | None = None) -> Mode:
     """Takes phi_K for a minimum phi* of the proximal problem: d phi* / d theta = (I + grad^2 loss(phi*) / lam)^-1.
 
     The last step, phi' = F(phi, theta) = phi - a (grad loss(phi) + lam (phi - theta)), has phi* as its fixed point, so,
@@ -26,19 +27,27 @@ def implicit(cg_iterations: int = 5, probe: Tensor | None = None) -> Mode:
     the same matrix. Its product with a gradient takes `cg_iterations` of conjugate gradient, each one Hessian-vector
     product at phi_K. The path itself is walked without a graph: memory does not grow with K.
 
+    Where the pull does not outweigh the loss's negative curvature, phi_K is no minimum and the derivative is not what
+    it should be. `damping` takes it with lam (1 + damping) in lam's place: towards first order, and safer. Conjugate
+    gradient stops at a direction p with p'Ap <= 0; if that is the first one, the task's derivative is taken for the
+    identity, as truncated Newton methods do (Nocedal and Wright, 2006, algorithm 7.1).
+
     It holds for a minimum only, so it goes with the rule ``proximal_sgd`` and the objective ``final``. Derivatives
     reach the start, and nothing else that the loss may depend on.
 
     Args:
         cg_iterations: of conjugate gradient.
+        damping: of the derivative, relative to lam.
         probe: a scalar whose "gradient" is the number of tasks in which conjugate gradient met a direction p with
-            p'Ap <= 0, where it stops: phi_K is no minimum there, and the derivative is not what it should be.
+            p'Ap <= 0.
 
     Raises:
-        ValueError: `cg_iterations` is less than 1.
+        ValueError: `cg_iterations` is less than 1, or `damping` negative or not finite.
     """
     if cg_iterations < 1:
         raise ValueError(f"`cg_iterations` must be at least 1, got {cg_iterations}.")
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"`damping` must be finite and at least 0, got {damping}.")
 
     def walk(step: Step, state: InnerState, batches: Sequence[Batch], first_step: int) -> list[InnerState]:
         with torch.no_grad():
@@ -47,16 +56,17 @@ def implicit(cg_iterations: int = 5, probe: Tensor | None = None) -> Mode:
             return [state]
         last = first_step + len(batches) - 1
         theta, final = state.memory, path[-1]
-        reached = _attach(step, theta, final.params, batches[-1], last, cg_iterations, probe)
+        reached = _attach(step, theta, final.params, batches[-1], last, (cg_iterations, damping), probe)
         return [state, *path[1:-1], InnerState(reached, theta)]
 
     return Mode("implicit", walk, rule="proximal_sgd", objective="final")
 
 
 def _attach(
-    step: Step, theta: Params, reached: Params, batch: Batch, index: int, iterations: int, probe: Tensor | None
+    step: Step, theta: Params, reached: Params, batch: Batch, index: int, cg: tuple[int, float], probe: Tensor | None
 ) -> Params:
     """`reached` as a function of `theta`, with the derivative of a fixed point of `step`."""
+    iterations, damping = cg
     leaves, spec = _pytree.tree_flatten(batch)
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -90,11 +100,17 @@ def _attach(
             def residual(phi: Tensor) -> Tensor:
                 return phi - image(phi, start)
 
-            # I - dF/dphi is symmetric for this rule, so its transposed product is its product.
-            product = torch.func.vjp(residual, point)[1]
-            solution = conjugate_gradient(lambda vector: product(vector)[0], gradient, iterations)
+            curvature = torch.func.vjp(residual, point)[1]
             pull = torch.func.vjp(lambda origin: image(point, origin), start)[1]
-            return pull(solution.x)[0], None, solution.indefinite.to(counter.dtype), *[None] * len(data)
+
+            def product(vector: Tensor) -> Tensor:
+                # For this rule I - dF/dphi is symmetric: its transposed product is its product. dF/dtheta is a lam I.
+                return curvature(vector)[0] + damping * pull(vector)[0]
+
+            solution = conjugate_gradient(product, gradient, iterations)
+            stopped_at_once = solution.indefinite & (solution.x == 0).all()
+            found = torch.where(stopped_at_once, gradient, (1 + damping) * pull(solution.x)[0])
+            return found, None, solution.indefinite.to(counter.dtype), *[None] * len(data)
 
     apply: Callable[..., Tensor] = FixedPoint.apply
     point = flatten(reached)

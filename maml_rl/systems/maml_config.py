@@ -36,6 +36,7 @@ class InnerConfig:
         proximal: lam of the pull towards the start, lam/2 |phi - theta|^2 (Rajeswaran et al., 2019, Omniglot: 2);
             0 for none.
         cg_iterations: of the implicit mode (Rajeswaran et al., 2019: 5).
+        damping: of the implicit mode: its derivative is taken as if the pull were `proximal` (1 + damping).
     """
 
     steps: int = 1
@@ -45,10 +46,12 @@ class InnerConfig:
     first_order_epochs: int = 0
     proximal: float = 0.0
     cg_iterations: int = 5
+    damping: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("first_order_epochs", 0), ("cg_iterations", 1)):
             require(f"inner.{name}", getattr(self, name) >= least, f"at least {least}", getattr(self, name))
+        require("inner.damping", 0 <= self.damping < math.inf, "finite and at least 0", self.damping)
         require("inner.proximal", 0 <= self.proximal < math.inf, "finite and at least 0", self.proximal)
         schedule_of(self.rate)
         if self.learned_rates and self.proximal:
@@ -201,7 +204,7 @@ def rule_of(inner: InnerConfig) -> Rule:
 def mode_at(inner: InnerConfig, epoch: int, probe: Tensor | None = None) -> Mode:
     """The differentiation mode in an epoch; for `probe` see `implicit`."""
     if inner.mode == "implicit":
-        return implicit(inner.cg_iterations, probe)
+        return implicit(inner.cg_iterations, inner.damping, probe)
     if inner.mode == "first_order":
         return first_order()
     return annealed_order(epoch, inner.first_order_epochs) if inner.first_order_epochs else unrolled()

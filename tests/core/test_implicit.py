@@ -151,6 +151,8 @@ def test_what_it_does_not_hold_for_is_refused_by_name() -> None:
             proximal_sgd(listed([0.1]), wrong)
     with pytest.raises(ValueError, match="cg_iterations"):
         implicit(0)
+    with pytest.raises(ValueError, match="damping"):
+        implicit(damping=-1.0)
 
 
 def test_no_steps_give_the_start() -> None:
@@ -167,10 +169,30 @@ def test_the_probe_counts_the_tasks_without_a_minimum() -> None:
 
     def task(matrix: Tensor) -> Tensor:
         batch = (matrix, torch.zeros(SIZE, dtype=torch.float64))
-        path = adapt({"x": start}, [batch], _quadratic, proximal_sgd(constant(RATE), LAM), mode=implicit(SIZE, probe))
+        path = adapt(
+            {"x": start}, [batch], _quadratic, proximal_sgd(constant(RATE), LAM), mode=implicit(SIZE, probe=probe)
+        )
         return path[-1].params["x"].sum()
 
     torch.func.vmap(task)(matrices).sum().backward()
     assert float(probe.grad) == 2.0  # type: ignore[arg-type]
-    # The two others: lam / (1 + lam) and lam / (-1 + lam) of a cotangent of ones.
-    torch.testing.assert_close(start.grad, torch.full((SIZE,), 2 / 3 + 2.0, dtype=torch.float64))
+    # Those with one: lam / (1 + lam) and lam / (-1 + lam) of a cotangent of ones; those without: the identity.
+    torch.testing.assert_close(start.grad, torch.full((SIZE,), 2 / 3 + 2.0 + 2 * 1.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("damping", [0.5, 5.0])
+def test_damping_is_a_stronger_pull_in_the_derivative(damping: float) -> None:
+    matrix, _, _, cotangent = problem = _problem(6)
+    found = _vector_product(implicit(SIZE, damping), 3, problem)
+    pull = LAM * (1 + damping)
+    expected = pull * torch.linalg.solve(matrix + pull * torch.eye(SIZE, dtype=torch.float64), cotangent)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_where_a_later_direction_has_no_curvature_the_solution_so_far_counts() -> None:
+    """diag(2, -3): A = diag(4, -1) has p'Ap > 0 along the first direction and not along the second."""
+    matrix = torch.diag(torch.tensor([2.0, -3.0], dtype=torch.float64))
+    zero, cotangent = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    found = _vector_product(implicit(2), 1, (matrix, zero, zero, cotangent))
+    # One step of conjugate gradient on A x = g: x = (g'g / g'Ag) g, times lam.
+    torch.testing.assert_close(found, LAM * (2 / 3) * cotangent, rtol=1e-9, atol=1e-11)

@@ -105,7 +105,8 @@ def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _plus_minus(mean: float, error: float, digits: int) -> str:
-    return f"{mean:.{digits}f}" if np.isnan(error) else f"{mean:.{digits}f} +- {error:.{digits}f}"
+    shown = [f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}" for value in (mean, error)]
+    return shown[0] if np.isnan(error) and not np.isnan(mean) else " +- ".join(shown)
 
 
 def _draw(evaluation: Evaluation, path: Path) -> None:

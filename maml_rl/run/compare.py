@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,9 +94,9 @@ def read_adaptation(folder: Path, name: str) -> Adaptation | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         measure = next(measure for measure in MEASURES if f"{measure}_mean" in content)
-        means = np.asarray(content[f"{measure}_mean"], float)
-        intervals = np.array([math.nan if width is None else width for width in content[f"{measure}_interval95"]])
-        return Adaptation(name, measure, means, intervals, content["tasks"])
+        # None, for a number that is not finite, becomes nan.
+        means, widths = (np.array(content[f"{measure}_{part}"], float) for part in ("mean", "interval95"))
+        return Adaptation(name, measure, means, widths, content["tasks"])
     except (OSError, LookupError, StopIteration, TypeError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
 

@@ -38,20 +38,30 @@ def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     count = per_task.shape[-1]
     if count < 2:
         return per_task.mean(-1), np.full(per_task.shape[:-1], np.nan)
-    return per_task.mean(-1), 1.96 * per_task.std(-1, ddof=1) / np.sqrt(count)
+    with np.errstate(invalid="ignore", over="ignore"):  # of a task that diverged; the table names it
+        return per_task.mean(-1), 1.96 * per_task.std(-1, ddof=1) / np.sqrt(count)
 
 
 def table(evaluation: Evaluation) -> str:
     """One line a gradient step: the measure, and its gain over 0 steps, with 95% intervals over tasks."""
     per_task = evaluation.per_task
     means, errors = interval(per_task)
-    gains, gain_errors = interval(per_task - per_task[0])
+    with np.errstate(invalid="ignore"):
+        gains, gain_errors = interval(per_task - per_task[0])
     digits = 2 if evaluation.measure == "return" else 4
     lines = [f"gradient steps  {evaluation.measure:>20}  {'gain over 0 steps':>20}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
         line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
         lines.append(line if step == 0 else f"{line}  {_plus_minus(gains[step], gain_errors[step], digits):>20}")
     lines.append(f"mean and 95% interval over {per_task.shape[1]} held-out tasks, {evaluation.sizes}")
+    diverged = (~np.isfinite(per_task)).any(0).nonzero()[0]
+    if len(diverged):
+        first = int((~np.isfinite(per_task)).any(1).argmax())
+        named = ", ".join(map(str, diverged[:5])) + (", ..." if len(diverged) > 5 else "")
+        lines.append(
+            f"warning: {len(diverged)} of the tasks diverged, the first after {first} gradient steps (task {named}); "
+            "smaller rates (--rates) adapt more gently."
+        )
     return "\n".join(lines)
 
 
@@ -77,8 +87,8 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     means, errors = interval(evaluation.per_task)
     summary = {
         **evaluation.settings,
-        f"{evaluation.measure}_mean": means.tolist(),
-        f"{evaluation.measure}_interval95": [None if np.isnan(error) else float(error) for error in errors],
+        f"{evaluation.measure}_mean": _finite_or_none(means),
+        f"{evaluation.measure}_interval95": _finite_or_none(errors),
         "tasks": evaluation.tasks,
     }
     arrays = _task_arrays(evaluation.tasks)
@@ -102,6 +112,11 @@ def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
         if len({value.shape for value in values}) == 1 and all(value.dtype.kind in "biuf" for value in values):
             arrays[f"task_{name}"] = np.stack(values)
     return arrays
+
+
+def _finite_or_none(values: NDArray[np.float64]) -> list[float | None]:
+    """JSON has no other numbers."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _plus_minus(mean: float, error: float, digits: int) -> str:

@@ -129,6 +129,20 @@ def test_bad_input_is_one_line(
     assert not run.exists()
 
 
+def test_tasks_that_diverge_are_named(
+    trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--run", str(trained), "--tasks", "6", "--steps", "9", "--output", str(tmp_path), "--rates", "0.0", "1e9"]
+    assert script("evaluate", argv) == 0
+    told = capsys.readouterr()
+    assert "warning: 6 of the tasks diverged" in told.out
+    assert "(task 0, 1, 2, 3, 4, ...)" in told.out
+    assert "RuntimeWarning" not in told.err
+    means = json.loads((tmp_path / "evaluation.json").read_text())["error_mean"]
+    assert means[0] == means[1] > 0  # the first rate is 0
+    assert means[-1] is None
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

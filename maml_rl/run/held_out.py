@@ -142,6 +142,10 @@ def _supervised(
     opened: OpenedRun, options: Options, chosen: dict[str, Any], progress: Callable[[], Any]
 ) -> tuple[Evaluation, Any]:
     system, config = opened.system, opened.config
+    try:
+        system.require_tasks(chosen["split"], chosen["support"])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     measured = system.evaluate(
         opened.states,
         chosen["steps"],

@@ -49,8 +49,8 @@ class FewShot:
         rotations: tuple[Split, ...] = (),
     ) -> None:
         count, height, width, channels = images.pixels.shape
-        if ways < 2:
-            raise ValueError(f"`ways` must be at least 2, got {ways}.")
+        if not isinstance(ways, int) or ways < 2:
+            raise ValueError(f"`ways` must be a whole number of at least 2, got {ways!r}.")
         for name, classes in splits.items():
             if len(classes) < ways:
                 raise ValueError(f"{ways}-way tasks need {ways} classes, the {name} split has {len(classes)}.")

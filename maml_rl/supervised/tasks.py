@@ -1,6 +1,7 @@
 """The protocol of a distribution of supervised tasks, and how a configuration names one."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -95,6 +96,8 @@ def distribution_for(
     constructor = _named(config.id)
     arguments = dict(config.arguments)
     if folder is not None:
+        if "folder" not in inspect.signature(constructor).parameters:
+            raise ValueError(f"`data` does not go with the distribution {config.id!r}, which takes no `folder`.")
         arguments["folder"] = folder
     try:
         distribution = constructor(**arguments)

@@ -24,7 +24,7 @@ from maml_rl.systems.settings import device_of
 
 __all__ = ["MAML", "Measured"]
 
-_TRAINING, _VALIDATION, _EVALUATION, _INITIALISATION = range(4)
+_TRAINING, _VALIDATION, _EVALUATION, _INITIALISATION, _TRIAL = range(5)
 
 
 class Measured(NamedTuple):
@@ -45,7 +45,7 @@ class MAML:
     """The wiring. State is ``{"params", "statistics", "adam"}``; tasks come from (seed, iteration).
 
     Raises:
-        ValueError: a device, a distribution or a network there is none of, or data that are missing.
+        ValueError: a device, a distribution or a network there is none of, or data that are missing or too few.
     """
 
     def __init__(self, config: Config) -> None:
@@ -58,6 +58,8 @@ class MAML:
         self.learner = Learner(self.network, self.distribution.kind, rule_of(config.inner), config.inner.learned_rates)
         self.selection_metric, self.keep, self.report_every = "validation_score", config.test.keep, config.report_every
         self.measure = "accuracy" if self.distribution.kind == "classification" else "error"
+        for split in get_args(Split):
+            self.require_tasks(split)
 
     @staticmethod
     def for_use(config: Config) -> Config:
@@ -170,6 +172,10 @@ class MAML:
         """Tasks that depend on these numbers only."""
         generator = np.random.default_rng(SeedSequence([seed, stream, index]))
         return self.distribution.sample(generator, count, support or self.config.support, self.config.query, split)
+
+    def require_tasks(self, split: Split, support: int | None = None) -> None:
+        """Raises `ValueError` if the distribution has no such tasks."""
+        self.draw(0, _TRIAL, 0, 1, split, support)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -112,6 +112,7 @@ def test_shots_splits_rates_and_ensembles(trained: Path, tmp_path: Path, script:
         (["--distribution.id", "sinusoids"], "there is no distribution 'sinusoids'"),
         (["--distribution.arguments", "{phase: 3}"], "unexpected keyword argument 'phase'"),
         (["--distribution.id", "omniglot", "--data", "/nowhere"], "/nowhere has neither images_background"),
+        (["--data", "/nowhere"], "`data` does not go with the distribution 'sinusoid'"),
         (["--network.id", "conv4"], "takes images"),
         (["--inner.rates", "0.1"], "inner.rates"),
         (["--outer.objective", "finally"], "objective"),
@@ -127,6 +128,24 @@ def test_bad_input_is_one_line(
     assert message in error
     assert "\n" not in error
     assert not run.exists()
+
+
+def test_more_images_than_there_are_is_told_before_any_work(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAML_RL_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    argv = ["--output", str(run), "--data", str(_letters(tmp_path / "letters")), "--system", "maml", "--tasks", "2",
+            "--distribution.id", "class_folders", "--distribution.arguments", "{ways: 2, size: 28, channels: 1}",
+            "--query", "9", "--torch_threads", "1", "--test.validation_tasks", "2", "--epoch", "1"]  # fmt: skip
+    argv += ["--report_every", "1", "--iterations", "1"]
+    assert script("train", [*argv, "--support", "10"]) == 2
+    assert "10 + 9 images of each class are asked for, class train/kind0 has 18" in capsys.readouterr().err
+    assert not run.exists()
+    assert script("train", [*argv, "--support", "9"]) == 0
+    capsys.readouterr()
+    assert script("evaluate", ["--run", str(run), "--support", "10", "--tasks", "2"]) == 2
+    assert "10 + 9 images of each class are asked for" in capsys.readouterr().err
 
 
 def test_tasks_that_diverge_are_named(

@@ -109,7 +109,7 @@ def test_impossible_tasks_are_refused() -> None:
     images = _made()
     with pytest.raises(ValueError, match="5-way tasks need 5 classes, the train split has 4"):
         FewShot(images, _everywhere(4), 5)
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="whole number of at least 2"):
         FewShot(images, _everywhere(4), 1)
     with pytest.raises(ValueError, match="class class1 has 3"):
         FewShot(images, _everywhere(4), 2).sample(np.random.default_rng(0), 1, 2, 2, "train")

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     for folder, label in zip(map(Path, options.runs), labels, strict=True):
         curve, steps = read_learning(folder, label), read_adaptation(folder, label)
         if curve is None and steps is None:
-            raise UsageError(f"{folder} has neither progress.csv nor evaluation.json.")
+            raise UsageError(f"{folder} has neither a learning curve in progress.csv nor an evaluation.json.")
         learning += [] if curve is None else [curve]
         adaptation += [] if steps is None else [steps]
     require_alike(learning, adaptation)

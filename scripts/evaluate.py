@@ -26,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
     if options.ensemble and options.ensemble > 1:
         which = f"ensemble of the {options.ensemble} best states by validation"
     else:
-        which = f"checkpoint {options.checkpoint} (iteration {opened.iteration})"
+        which = f"checkpoint {opened.checkpoint} (iteration {opened.iteration})"
+        which += "" if opened.checkpoint == options.checkpoint else ", for lack of a best one yet"
     print(f"{which}; wrote {', '.join(map(str, paths))}")
     return 0
 

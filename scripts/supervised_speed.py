@@ -174,11 +174,13 @@ def _hand_written(device: str) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(SINE_ITERATIONS):
-            gradient, value = torch.func.grad_and_value(meta)(params, *_drawn(generator, device))
+            # Detached: with leaves that require gradients autograd would record a graph of its own beside torch.func's.
+            current = {name: leaf.detach() for name, leaf in params.items()}
+            gradient, value = torch.func.grad_and_value(meta)(current, *_drawn(generator, device))
             for name, leaf in params.items():
                 leaf.grad = gradient[name]
             optimiser.step()
-            float(value.detach())
+            float(value)
 
     return run
 

@@ -67,6 +67,11 @@ def _require_same_run(stored: object, wanted: object) -> None:
     changed = sorted(name for name in new if new[name] != old[name] and name not in _EXTENDABLE)
     if changed:
         raise UsageError(f"a resumed run keeps its configuration, but this would change: {', '.join(changed)}.")
+    if new["iterations"] != old["iterations"] and new.get("outer", {}).get("final_rate") is not None:
+        raise UsageError(
+            f"`outer.final_rate` is reached after `iterations`, so the run keeps its {old['iterations']}, got "
+            f"{new['iterations']}."
+        )
 
 
 if __name__ == "__main__":

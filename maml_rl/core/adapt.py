@@ -32,7 +32,7 @@ def adapt(
         first_step: the index of the first step, for going on from an earlier path.
 
     Returns:
-        K + 1 states, the first of them the start.
+        K + 1 states, the first of them the start; from the implicit mode only the start and the last.
 
     Raises:
         ValueError: the mode does not hold for the rule.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from maml_rl.core.linalg import conjugate_gradient
-from maml_rl.core.modes import Mode, constant_signal, walk_with
+from maml_rl.core.modes import Mode, constant_signal
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Batch, InnerState, Params, Step
 
@@ -25,7 +25,7 @@ def implicit(cg_iterations: int = 5, damping: float = 0.0, probe: Tensor | None 
         d phi* / d theta = (I - dF/dphi)^-1 dF/dtheta = (a (H + lam I))^-1 a lam,
 
     the same matrix. Its product with a gradient takes `cg_iterations` of conjugate gradient, each one Hessian-vector
-    product at phi_K. The path itself is walked without a graph: memory does not grow with K.
+    product at phi_K. Of the path only the start and phi_K are kept, and no graph: memory does not grow with K.
 
     Where the pull does not outweigh the loss's negative curvature, phi_K is no minimum and the derivative is not what
     it should be. `damping` takes it with lam (1 + damping) in lam's place: towards first order, and safer. Conjugate
@@ -50,14 +50,15 @@ def implicit(cg_iterations: int = 5, damping: float = 0.0, probe: Tensor | None 
         raise ValueError(f"`damping` must be finite and at least 0, got {damping}.")
 
     def walk(step: Step, state: InnerState, batches: Sequence[Batch], first_step: int) -> list[InnerState]:
-        with torch.no_grad():
-            path = walk_with(constant_signal, step, state, batches, first_step)
         if not batches:
             return [state]
+        theta, final = state.memory, state
+        with torch.no_grad():
+            for index, batch in enumerate(batches, first_step):
+                final = step.move(constant_signal(step.observe, final, batch, index), final, index)
         last = first_step + len(batches) - 1
-        theta, final = state.memory, path[-1]
         reached = _attach(step, theta, final.params, batches[-1], last, (cg_iterations, damping), probe)
-        return [state, *path[1:-1], InnerState(reached, theta)]
+        return [state, InnerState(reached, theta)]
 
     return Mode("implicit", walk, rule="proximal_sgd", objective="final")
 

@@ -39,7 +39,7 @@ def first_order() -> Mode:
 
 
 def annealed_order(epoch: int, first_order_epochs: int) -> Mode:
-    """First order in epochs 1 to `first_order_epochs`, unrolled afterwards (Antoniou et al., 2018, section 4).
+    """First order to the end of epoch `first_order_epochs`, unrolled afterwards (Antoniou et al., 2018, section 4).
 
     Args:
         epoch: counted from 0; epochs 0 to `first_order_epochs` are of first order, none if that is 0.

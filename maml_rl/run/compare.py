@@ -55,7 +55,7 @@ class Adaptation(NamedTuple):
 
 
 def read_learning(folder: Path, name: str) -> Learning | None:
-    """The learning curve in the folder's `progress.csv`; None if it has none.
+    """The learning curve in the folder's `progress.csv`; None if it has none, or no point of one yet.
 
     Raises:
         UsageError: the file is damaged.
@@ -75,10 +75,13 @@ def read_learning(folder: Path, name: str) -> Learning | None:
         column = validation[0] if validation else "return_after"
         iterations = np.array([row["iteration"] + 1 for row in rows])
         seconds = np.array([_seconds(row) for row in rows]) * np.diff(iterations, prepend=0)
+        seconds += np.array([row.get("validation_s", 0.0) for row in rows])
         values = np.array([row[column] for row in rows])
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
     known = ~np.isnan(values)
+    if not known.any():
+        return None
     return Learning(name, column.replace("_", " "), iterations[known], (seconds.cumsum() / 60)[known], values[known])
 
 

@@ -96,6 +96,10 @@ class RunFolder:
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
 
+    def has(self, which: str) -> bool:
+        """Whether there is such a checkpoint."""
+        return (self.path / "checkpoints" / f"{which}.pt").is_file()
+
     def load(self, which: str) -> dict[str, Any]:
         """Reads a checkpoint (see `checkpoint.load`)."""
         return checkpoint.load(self.path / "checkpoints" / f"{which}.pt", self.system)

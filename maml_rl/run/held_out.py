@@ -82,7 +82,8 @@ def evaluation_of(opened: OpenedRun, options: Options, progress: Callable[[], An
         **{name: value for name, value in chosen.items() if name != "tasks"},
         **evaluation.settings,
         "rates": opened.system.rates(chosen["steps"], options.rates),
-        "iteration": opened.iteration,
+        "checkpoint": opened.checkpoint if chosen.get("ensemble", 1) == 1 else "validated",
+        "iteration": opened.iteration if chosen.get("ensemble", 1) == 1 else None,
         "seconds": round(time.perf_counter() - began, 3),
     }
     return evaluation._replace(settings=settings), found
@@ -159,11 +160,13 @@ def _supervised(
     count = measured.values.shape[1]
     described = {name: values.tolist() for name, values in measured.tasks.parameters.items()}
     tasks = [{name: values[task] for name, values in described.items()} for task in range(count)]
-    settings = {"distribution": config.distribution.id, "arguments": config.distribution.arguments}
+    arguments = system.distribution.arguments
+    settings = {"distribution": config.distribution.id, "arguments": arguments}
     if config.network.id == "conv4":
         settings["norm"] = config.network.norm
     examples = measured.outputs[0].shape[1]
-    sizes = f"{examples} examples each ({chosen['split']} split{_norm_note(config)})"
+    protocol = f", protocol {arguments['protocol']}" if "protocol" in arguments else ""
+    sizes = f"{examples} examples each ({chosen['split']} split{protocol}{_norm_note(config)})"
     arrays = {system.measure: measured.values}
     return Evaluation(system.measure, measured.values, tasks, settings, arrays, sizes), measured
 

@@ -23,6 +23,7 @@ class OpenedRun(NamedTuple):
         system: built for use, not for training.
         state: the checkpoint's.
         iteration: how many iterations made it.
+        checkpoint: which one it is: "last" also where there is no "best" yet.
         states: the best ones by validation where an ensemble was asked for, otherwise the checkpoint's alone.
     """
 
@@ -30,6 +31,7 @@ class OpenedRun(NamedTuple):
     system: Any
     state: dict[str, Any]
     iteration: int
+    checkpoint: str
     states: list[dict[str, Any]]
 
 
@@ -50,6 +52,8 @@ def open_run(
         UsageError: no run, no checkpoint, one that does not fit, or a device or data there are none of.
     """
     folder = RunFolder.open(path)
+    if checkpoint == "best" and not folder.has("best") and folder.has("last"):
+        checkpoint = "last"  # no epoch has ended yet
     stored = folder.load(checkpoint)
     loaded = [stored["state"]] if ensemble == 1 else _best(folder, ensemble)
     constructor = SYSTEMS[folder.system][1]
@@ -62,7 +66,7 @@ def open_run(
         fresh = system.initial_state()
         states = [fitted(state, fresh, path) for state in loaded]
         state = states[0] if ensemble == 1 else fitted(stored["state"], fresh, path)
-        yield OpenedRun(folder.config, system, state, stored["iteration"], states)
+        yield OpenedRun(folder.config, system, state, stored["iteration"], checkpoint, states)
     except (UsageError, RunFault):
         raise
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

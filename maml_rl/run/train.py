@@ -15,6 +15,8 @@ from maml_rl.run.records import Records
 
 __all__ = ["System", "train"]
 
+_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
 
 class System(Protocol):
     """What the loop needs of a system. Its state is a dictionary that `torch.save` keeps exactly.
@@ -159,7 +161,7 @@ def _iterate(
     for iteration in range(progress.iteration, progress.iteration + block):
         try:
             state, metrics = system.iterate(state, iteration)
-        except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        except _FAULTS as error:
             raise RunFault(
                 f"iteration {iteration}: {error} The checkpoint `last` holds the state before iteration "
                 f"{progress.iteration}."
@@ -167,7 +169,13 @@ def _iterate(
         sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
         bar.update()
     means = {name: value / block for name, value in sums.items()}
-    return state, means, system.validate(state, progress.iteration + block)
+    try:
+        return state, means, system.validate(state, progress.iteration + block)
+    except _FAULTS as error:
+        raise RunFault(
+            f"validation after iteration {progress.iteration + block - 1}: {error} The checkpoint `last` holds the "
+            f"state before iteration {progress.iteration}."
+        ) from error
 
 
 def _take_over(

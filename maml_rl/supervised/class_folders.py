@@ -60,16 +60,34 @@ def ClassFolders(
 
 def MiniImageNet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:
     """Mini-ImageNet (Ravi and Larochelle, 2017): 64, 16 and 20 classes in ``train``, ``val`` and ``test``, 84 x 84."""
-    return ClassFolders(folder, ways, size)
+    distribution = ClassFolders(folder, ways, size)
+    if folder is not None and not any((Path(folder) / name).exists() for name in _NAMES["train"]):
+        raise ValueError(f"{folder} must hold the folders train, val and test.")
+    return distribution
 
 
 def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:
-    """The splits that the folders' names say, if every class lies in one."""
-    splits = {}
+    """The splits that the folders' names say; None if they say nothing.
+
+    Raises:
+        ValueError: they say it of some classes only, or a split has none.
+    """
+    splits: dict[Split, np.ndarray] = {}
     for split, names in _NAMES.items():
         inside = [i for i, name in enumerate(images.names) if set(PurePosixPath(name).parts[:-1]) & set(names)]
         splits[split] = np.array(inside, np.int64)
-    return splits if sum(map(len, splits.values())) == len(images.names) and all(map(len, splits.values())) else None
+    told = {index for inside in splits.values() for index in inside}
+    if not told:
+        return None
+    lost = [name for index, name in enumerate(images.names) if index not in told]
+    if lost:
+        raise ValueError(f"there are folders for the splits, but {lost[0]!r} lies in none of them.")
+    empty = [split for split, inside in splits.items() if not len(inside)]
+    if empty:
+        raise ValueError(
+            f"there are folders for the splits, but none for {empty[0]} ({' or '.join(_NAMES[empty[0]])})."
+        )
+    return splits
 
 
 def _shuffled(classes: int, shares: tuple[float, float, float], seed: int) -> dict[Split, np.ndarray]:

@@ -1,16 +1,18 @@
 """Image files of folders and zip archives, decoded once into a compact array and cached."""
 
+import contextlib
 import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from maml_rl.supervised.images import ImageClasses
@@ -19,6 +21,8 @@ __all__ = ["cached", "decode", "entries"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
 _FORMAT = 1
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
+            Image.DecompressionBombError)  # fmt: skip
 
 
 def entries(source: Path) -> "dict[str, Callable[[], bytes]]":
@@ -34,7 +38,10 @@ def entries(source: Path) -> "dict[str, Callable[[], bytes]]":
             if path.suffix.lower() in ENDINGS
         }
     elif zipfile.is_zipfile(source):
-        archive = zipfile.ZipFile(source)
+        try:
+            archive = zipfile.ZipFile(source)
+        except _DAMAGED as error:
+            raise ValueError(f"{source} is damaged: {error}.") from error
         names = sorted(name for name in archive.namelist() if PurePosixPath(name).suffix.lower() in ENDINGS)
         found = {name: partial(archive.read, name) for name in names if "__MACOSX" not in name}
     else:
@@ -59,6 +66,8 @@ def decode(
     Raises:
         ValueError: no images, or one that is damaged.
     """
+    if size < 1:
+        raise ValueError(f"`size` must be at least 1, got {size}.")
     files = sorted(entries(source).items(), key=lambda item: (class_of(PurePosixPath(item[0])), item[0]))
     mode = {1: "L", 3: "RGB"}[channels]
 
@@ -68,7 +77,7 @@ def decode(
             # A 1-bit image would be resized to the nearest pixel, whatever is asked for: grey first.
             with Image.open(io.BytesIO(content())) as image:
                 pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.LANCZOS))
-        except (OSError, UnidentifiedImageError, zipfile.BadZipFile, SyntaxError, ValueError, EOFError) as error:
+        except _DAMAGED as error:
             raise ValueError(f"image {name} of {source} is damaged: {error}.") from error
         return pixels.reshape(size, size, channels)
 
@@ -94,7 +103,7 @@ def cached(source: Path, key: str, make: Callable[[], ImageClasses], cache: Path
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return ImageClasses(stored["pixels"], stored["counts"], stored["names"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except _DAMAGED:
         pass  # none there, or one that is damaged: it is made anew
     images = make()
     try:
@@ -103,7 +112,8 @@ def cached(source: Path, key: str, make: Callable[[], ImageClasses], cache: Path
         np.savez_compressed(unfinished, pixels=images.pixels, counts=images.counts, names=np.array(images.names))
         unfinished.replace(path)
     except OSError:  # a cache that cannot be written costs time only
-        pass
+        with contextlib.suppress(OSError):
+            path.with_suffix(f".{os.getpid()}.npz").unlink(missing_ok=True)
     return images
 
 

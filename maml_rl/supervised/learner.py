@@ -93,10 +93,11 @@ class Learner:
             support, query = (take(part, first, first + (chunk or count)) for part in (tasks.support, tasks.query))
 
             def task(support: Labelled, query: Labelled) -> tuple[Tensor, Tensor, Tensor, Params]:
-                path = self._adapted(theta, support, steps, mode, None)
+                path = self._adapted(theta, support, steps, mode)
                 weighed: list[Tensor] = []
                 for step, weight in points:
-                    outputs, _ = self._apply(theta, path[step], query.inputs, max(step - 1, 0), None)
+                    point = path[-1] if step == steps else path[step]
+                    outputs, _ = self._apply(theta, point, query.inputs, max(step - 1, 0), None)
                     last = self.loss(outputs, query.targets)
                     weighed.append(last if weight == 1.0 else weight * last)
                 states = {f"{k}.{n}": leaf.detach() for k, state in enumerate(path) for n, leaf in state.items()}
@@ -126,7 +127,8 @@ class Learner:
     ) -> list[Tensor]:
         """Predictions after 0 to K steps on the support: K + 1 tensors [N, E, outputs]. Nothing is changed.
 
-        Normalisation layers that keep statistics use them here, so that a prediction depends on its own input only.
+        Normalisation layers that keep statistics use them for `inputs`, so that a prediction depends on its own input
+        and the support; adaptation normalises with the support's own, as in training.
 
         Args:
             meta: where adaptation starts.
@@ -139,7 +141,7 @@ class Learner:
         running = meta.statistics or None
 
         def task(support: Labelled, inputs: Tensor) -> list[Tensor]:
-            path = self._adapted(meta.params, support, steps, first_order(), running, rule)
+            path = self._adapted(meta.params, support, steps, first_order(), rule)
             return [
                 self._apply(meta.params, point, inputs, max(step - 1, 0), running)[0] for step, point in enumerate(path)
             ]
@@ -158,7 +160,6 @@ class Learner:
         support: Labelled,
         steps: int,
         mode: Mode,
-        running: Params | None,
         rule: Rule | None = None,
     ) -> list[Params]:
         """The adapted parameters at each point of one task's path."""
@@ -166,7 +167,7 @@ class Learner:
         rates = {name: theta[RATES + name] for name in start} if self.learns_rates else None
 
         def loss(params: Params, batch: Labelled, step: int) -> Tensor:
-            return self.loss(self._apply(theta, params, batch.inputs, step, running)[0], batch.targets)
+            return self.loss(self._apply(theta, params, batch.inputs, step, None)[0], batch.targets)
 
         path = adapt(start, [support] * steps, loss, rule or self.rule, rates, mode)
         return [state.params for state in path]
@@ -179,7 +180,7 @@ class Learner:
 
     @torch.no_grad()
     def _seen(self, meta: Meta, states: Params, tasks: TaskBatch, steps: int) -> Params:
-        """Running statistics moved by the supports before each step and the queries after it."""
+        """Running statistics moved by the queries after each step."""
         statistics = meta.statistics
 
         def seen(params: Params, inputs: Tensor, step: int) -> Params:
@@ -193,7 +194,6 @@ class Learner:
         if not steps:
             return moved_statistics(statistics, seen(points[0], tasks.query.inputs, 0), 0)
         for step in range(steps):
-            statistics = moved_statistics(statistics, seen(points[step], tasks.support.inputs, step), step)
             statistics = moved_statistics(statistics, seen(points[step + 1], tasks.query.inputs, step), step)
         return statistics
 

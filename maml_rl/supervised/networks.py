@@ -97,7 +97,7 @@ def network_for(config: NetworkConfig, input_shape: Sequence[int], outputs: int)
         return conv4(
             input_shape, outputs, config.filters, config.downsampling, activation, norm, config.adapt_norm, draw
         )
-    return from_module(_built(config, input_shape, outputs))
+    return _built(config, input_shape, outputs)
 
 
 Draw = Callable[[Sequence[int], int, int, Generator], Tensor]
@@ -198,36 +198,45 @@ def conv4(
     return Network(initial, apply, statistics, fixed)
 
 
-def from_module(module: nn.Module) -> Network:
+def from_module(make: Callable[[], nn.Module]) -> Network:
     """Any module without buffers, called with explicit parameters by `torch.func.functional_call`.
 
+    Args:
+        make: makes the module with its initial weights, drawn from torch's global generator.
+
     Raises:
-        ValueError: the module keeps buffers, which adaptation would have to change in place.
+        ValueError: the module keeps buffers, which adaptation would have to change in place, or is none.
     """
-    buffers = [name for name, _ in module.named_buffers()]
+
+    def made(seed: int) -> nn.Module:
+        # Modules draw from the CPU's global generator; it is lent to them and put back.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return make()
+
+    template = made(0)
+    if not isinstance(template, nn.Module):
+        raise ValueError(f"a network must be a torch.nn.Module, got {type(template).__name__}.")
+    buffers = [name for name, _ in template.named_buffers()]
     if buffers:
         raise ValueError(f"a network must keep its state in parameters, this module has buffers: {', '.join(buffers)}.")
 
     def initial(generator: Generator, dtype: torch.dtype) -> Params:
-        # Modules draw from the global generator; it is lent to them and put back.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            for part in module.modules():
-                if hasattr(part, "reset_parameters"):
-                    part.reset_parameters()  # type: ignore[operator]
+        module = made(int(torch.randint(2**62, (), generator=generator)))
         return {name: leaf.detach().to(dtype).clone() for name, leaf in module.named_parameters()}
 
     def apply(params: Params, inputs: Tensor, step: int, running: Params | None) -> tuple[Tensor, Params]:
-        return torch.func.functional_call(module, params, (inputs,)), {}
+        return torch.func.functional_call(template, params, (inputs,)), {}
 
     return Network(initial, apply, lambda dtype: {})
 
 
-def _built(config: NetworkConfig, input_shape: Sequence[int], outputs: int) -> nn.Module:
+def _built(config: NetworkConfig, input_shape: Sequence[int], outputs: int) -> Network:
     path, colon, name = config.id.partition(":")
     if not (path and colon and name):
         raise ValueError(f"there is no network {config.id!r}; there are mlp, conv4, or 'module:function'.")
     try:
-        return getattr(importlib.import_module(path), name)(tuple(input_shape), outputs, **config.arguments)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"network {config.id!r} cannot be made: {error}.") from error
+        make = getattr(importlib.import_module(path), name)
+        return from_module(lambda: make(tuple(input_shape), outputs, **config.arguments))
+    except Exception as error:  # whatever a function of somebody else's may raise
+        raise ValueError(f"network {config.id!r} cannot be made: {error}") from error

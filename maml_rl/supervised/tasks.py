@@ -101,8 +101,9 @@ def distribution_for(
         arguments["folder"] = folder
     try:
         distribution = constructor(**arguments)
-    except (TypeError, ValueError, OSError) as error:
-        raise ValueError(f"distribution {config.id!r}: {error}") from error
+    except Exception as error:  # whatever a constructor of somebody else's may raise
+        told = str(error) if isinstance(error, (OSError, TypeError, ValueError)) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"distribution {config.id!r}: {told}") from error
     missing = [name for name in ("kind", "input_shape", "outputs", "sample") if not hasattr(distribution, name)]
     if missing:
         raise ValueError(f"distribution {config.id!r} lacks {', '.join(missing)} (see TaskDistribution).")
@@ -110,14 +111,21 @@ def distribution_for(
         raise ValueError(
             f"distribution {config.id!r}: `kind` must be 'regression' or 'classification', got {distribution.kind!r}."
         )
-    return Placed(distribution, config.id, device, dtype)
+    return Placed(distribution, config.id, device, dtype, _with_defaults(constructor, config.arguments))
 
 
 class Placed:
-    """A distribution whose tasks are checked, and moved to a device and precision."""
+    """A distribution whose tasks are checked, and moved to a device and precision; `arguments` made it."""
 
-    def __init__(self, distribution: TaskDistribution, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        self.distribution, self.name = distribution, name
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        arguments: dict[str, Any],
+    ) -> None:
+        self.distribution, self.name, self.arguments = distribution, name, arguments
         self.device, self.dtype = device, dtype
         self.kind, self.outputs = distribution.kind, distribution.outputs
         self.input_shape = tuple(distribution.input_shape)
@@ -129,21 +137,38 @@ class Placed:
             ValueError: the distribution returned something else than it announces.
         """
         batch = self.distribution.sample(generator, tasks, support, query, split)
+        if not isinstance(batch, TaskBatch):
+            raise ValueError(f"{self.name}: `sample` must return a TaskBatch, got {type(batch).__name__}.")
+        parameters = {name: np.asarray(values) for name, values in batch.parameters.items()}
         return TaskBatch(
-            self._placed(batch.support, tasks, "support"), self._placed(batch.query, tasks, "query"), batch.parameters
+            self._placed(batch.support, tasks, support, "support"),
+            self._placed(batch.query, tasks, query, "query"),
+            parameters,
         )
 
-    def _placed(self, part: Labelled, tasks: int, name: str) -> Labelled:
+    def _placed(self, part: Labelled, tasks: int, shots: int, name: str) -> Labelled:
+        if not (isinstance(part, Labelled) and all(isinstance(half, Tensor) for half in part)):
+            raise ValueError(f"{self.name}: {name} must be a Labelled of two tensors.")
         inputs, targets = part.inputs, part.targets
-        expected = (tasks, inputs.shape[1], *self.input_shape)
+        examples = shots * (self.outputs if self.kind == "classification" else 1)
+        expected = (tasks, examples, *self.input_shape)
         if tuple(inputs.shape) != expected:
             raise ValueError(f"{self.name}: {name} inputs must be [N, E, ...] = {expected}, got {tuple(inputs.shape)}.")
         labels = self.kind == "classification"
         wanted = expected[:2] if labels else (*expected[:2], self.outputs)
         if tuple(targets.shape) != wanted:
             raise ValueError(f"{self.name}: {name} targets must be {wanted}, got {tuple(targets.shape)}.")
+        if labels and not (int(targets.min()) >= 0 and int(targets.max()) < self.outputs):
+            raise ValueError(f"{self.name}: {name} targets must be classes 0 to {self.outputs - 1}.")
         kind = torch.long if labels else self.dtype
         return Labelled(inputs.to(self.device, self.dtype), targets.to(self.device, kind))
+
+
+def _with_defaults(constructor: Callable[..., TaskDistribution], arguments: dict[str, Any]) -> dict[str, Any]:
+    """All arguments that say what the tasks are: where the data lie does not."""
+    signature = inspect.signature(constructor).parameters.values()
+    defaults = {each.name: each.default for each in signature if each.default is not inspect.Parameter.empty}
+    return {name: value for name, value in {**defaults, **arguments}.items() if name not in ("folder", "download")}
 
 
 def _named(name: str) -> Callable[..., TaskDistribution]:

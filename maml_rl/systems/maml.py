@@ -60,6 +60,7 @@ class MAML:
         self.measure = "accuracy" if self.distribution.kind == "classification" else "error"
         for split in get_args(Split):
             self.require_tasks(split)
+        self._require_outputs()
 
     @staticmethod
     def for_use(config: Config) -> Config:
@@ -111,13 +112,14 @@ class MAML:
 
     def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
         """Accuracy or error after `test.steps` on validation tasks at an epoch's end; nan elsewhere."""
-        name = f"validation_{self.measure}"
-        if iteration % self.config.epoch and iteration != self.config.iterations:
-            return {name: math.nan, "validation_score": math.nan}
+        name, began = f"validation_{self.measure}", perf_counter()
+        if iteration % self.config.epoch:
+            return {name: math.nan, "validation_score": math.nan, "validation_s": 0.0}
         test = self.config.test
         tasks = self.draw(self.config.seed, _VALIDATION, 0, test.validation_tasks, "validation")
         value = float(self._measured([state], tasks, test.steps).values[-1].mean())
-        return {name: value, "validation_score": value if self.measure == "accuracy" else -value}
+        score = value if self.measure == "accuracy" else -value
+        return {name: value, "validation_score": score, "validation_s": perf_counter() - began}
 
     def summary(self, metrics: dict[str, float]) -> str:
         """A few words for the progress bar."""
@@ -176,6 +178,24 @@ class MAML:
     def require_tasks(self, split: Split, support: int | None = None) -> None:
         """Raises `ValueError` if the distribution has no such tasks."""
         self.draw(0, _TRIAL, 0, 1, split, support)
+
+    def _require_outputs(self) -> None:
+        """Raises `ValueError` unless the network takes the tasks' inputs and returns what they ask for."""
+        tasks, state = self.draw(0, _TRIAL, 0, 1, "train"), self.initial_state()
+        try:
+            (found,) = self.learner.outputs(
+                Meta(state["params"], state["statistics"]), tasks.support, tasks.query.inputs, 0
+            )
+        except Exception as error:  # whatever a network of one's own may raise
+            raise ValueError(
+                f"`network` {self.config.network.id!r} does not take the tasks' inputs: {error}"
+            ) from error
+        expected = (*tasks.query.inputs.shape[:2], self.distribution.outputs)
+        if tuple(found.shape) != expected:
+            raise ValueError(
+                f"`network` {self.config.network.id!r} must return [E, outputs] = {expected[1:]} for E = {expected[1]} "
+                f"inputs, got {tuple(found.shape[1:])}."
+            )
 
     def close(self) -> None:
         """Nothing is held."""

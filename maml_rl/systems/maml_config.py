@@ -116,7 +116,7 @@ class HeldOutConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Supervised meta-learning. The defaults are Finn et al. (2017) on sinusoids.
+    """Supervised meta-learning. The defaults are Finn et al. (2017) on sinusoids, but for the initial weights.
 
     Attributes:
         system: which system this is a configuration of.
@@ -181,6 +181,12 @@ class Config:
             raise ValueError(
                 "`inner.mode` 'implicit' differentiates in what is adapted only, but `network.adapt_norm` is false: "
                 "set it, or `network.norm` to 'none'."
+            )
+        if self.network.id == "conv4" and (self.network.norm == "running" or self.network.norm_steps > 1):
+            raise ValueError(
+                "`inner.mode` 'implicit' takes adaptation for the descent of one loss and keeps its ends only, but "
+                f"`network.norm` is {self.network.norm!r} with `norm_steps` {self.network.norm_steps}, which keeps "
+                "sets for the steps: choose 'transductive' or 'none', and 1."
             )
         rates = self.inner.rate if isinstance(self.inner.rate, list) else [self.inner.rate]
         if min(rates) <= 0 or not self.inner.steps:

@@ -155,6 +155,19 @@ def test_what_it_does_not_hold_for_is_refused_by_name() -> None:
         implicit(damping=-1.0)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 40])
+def test_of_the_path_the_ends_are_kept(steps: int) -> None:
+    matrix, vector, start, _ = _problem(7)
+    rule = proximal_sgd(constant(RATE), LAM)
+    kept, whole = (
+        adapt({"x": start}, [(matrix, vector)] * steps, _quadratic, rule, mode=mode)
+        for mode in (implicit(), first_order())
+    )
+    assert (len(kept), len(whole)) == (2, steps + 1)
+    assert torch.equal(kept[0].params["x"], start)
+    torch.testing.assert_close(kept[1].params["x"], whole[-1].params["x"])
+
+
 def test_no_steps_give_the_start() -> None:
     problem = _problem(5)
     torch.testing.assert_close(_vector_product(implicit(), 0, problem), problem[3])

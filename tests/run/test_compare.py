@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_is_one_line(
     empty.mkdir()
     cases: list[tuple[list[Path], list[str], str]] = [
         ([error, accuracy], [], "they measure different things: error in a, accuracy in b"),
-        ([error, empty], [], "has neither progress.csv nor evaluation.json"),
+        ([error, empty], [], "has neither a learning curve in progress.csv nor an evaluation.json"),
         ([damaged], [], "progress.csv is damaged"),
         ([error], ["--labels", "p", "q"], "`labels` must be as many as `runs`, got 2 for 1"),
         ([], [], "runs"),

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from maml_rl.systems.maml import MAML
+
 ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[str, list[str]], int]
 SINE = ["--config", str(ROOT / "configs/maml/sinusoid.yaml"), "--network.hidden", "[8]", "--tasks", "4",
@@ -60,6 +62,51 @@ def test_a_resumed_run_equals_one_that_never_stopped(trained: Path, tmp_path: Pa
     assert _same(_state(run)["state"], _state(trained)["state"])
     assert [row["meta_loss"] for row in _rows(run)] == [row["meta_loss"] for row in _rows(trained)]
     assert [row["iteration"] for row in _rows(run)] == ["1", "3", "5", "7", "9", "11"]
+
+
+def test_an_end_within_an_epoch_leaves_no_trace_in_what_is_kept(tmp_path: Path, script: Script) -> None:
+    for name, ends in (("straight", ["8"]), ("stopped", ["6", "8"])):
+        for index, end in enumerate(ends):
+            more = ["--resume"] if index else [*SINE, "--test.keep", "2"]
+            assert script("train", [*more, "--output", str(tmp_path / name), "--iterations", end]) == 0
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    assert _rows(straight) == _rows(stopped)
+    for which in ("last", "best"):
+        assert _same(_state(straight, which), _state(stopped, which))
+
+
+def test_a_schedule_that_ends_with_the_run_keeps_its_length(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["--output", str(tmp_path / "run")]
+    assert script("train", [*SINE, *run, "--iterations", "4", "--outer.final_rate", "1e-5"]) == 0
+    capsys.readouterr()
+    assert script("train", [*run, "--resume", "--iterations", "8"]) == 2
+    assert "the run keeps its 4, got 8" in capsys.readouterr().err
+
+
+def test_a_run_without_a_validated_state_is_evaluated_by_its_last(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert script("train", [*SINE, "--output", run, "--iterations", "2"]) == 0
+    assert script("evaluate", ["--run", run, "--tasks", "3", "--steps", "1"]) == 0
+    assert "checkpoint last (iteration 2), for lack of a best one yet" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["checkpoint"] == "last"
+    assert script("compare", ["--runs", run, "--output", str(tmp_path / "out")]) == 0
+
+
+def test_a_fault_in_validation_is_one_line(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*arguments: Any) -> dict[str, float]:
+        raise RuntimeError("no memory left.")
+
+    monkeypatch.setattr(MAML, "validate", failing)
+    assert script("train", [*SINE, "--output", str(tmp_path / "run"), "--iterations", "4"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "error: validation after iteration 1: no memory left. The checkpoint `last` holds" in error
+    assert "Traceback" not in error
 
 
 def test_validation_chooses_what_is_kept(trained: Path) -> None:

@@ -25,6 +25,7 @@ from maml_rl.core import (
 from maml_rl.core.types import Params
 from maml_rl.supervised.batch_norm import batch_norm
 from maml_rl.supervised.learner import RATES, Learner, Meta, ensemble
+from maml_rl.supervised.losses import accuracy
 from maml_rl.supervised.networks import Network, NetworkConfig, conv4, from_module, mlp, network_for
 from maml_rl.supervised.sinusoid import Sinusoid
 from maml_rl.supervised.tasks import Labelled, TaskBatch
@@ -156,7 +157,7 @@ def test_first_order_gradients_of_what_is_not_adapted_take_the_signal_for_a_cons
 
 @pytest.mark.parametrize("mode", [unrolled(), first_order(), implicit(5)], ids=lambda mode: mode.name)
 def test_chunks_of_tasks_do_not_matter(mode: Mode) -> None:
-    network, tasks = _conv(adapt_norm=True, running=True), _images(tasks=5)
+    network, tasks = _conv(adapt_norm=True, running=mode.name != "implicit"), _images(tasks=5)
     learner = Learner(network, "classification", proximal_sgd(constant(0.1), 2.0))
     whole, parts = (learner.meta_loss(_meta(network), tasks, 2, mode, final(), chunk) for chunk in (0, 2))
     torch.testing.assert_close(whole.losses, parts.losses)
@@ -222,15 +223,22 @@ def test_running_statistics_of_the_first_step_are_those_of_torch() -> None:
     found = learner.meta_loss(meta, tasks, 1, unrolled(), final()).statistics
     layer = nn.BatchNorm2d(4, dtype=KIND)
     weight, bias = meta.params["block0.weight"], meta.params["block0.bias"]
-    for part in (tasks.support, tasks.query):
-        layer(F.conv2d(part.inputs[0], weight, bias, stride=2, padding=1))
+    layer(F.conv2d(tasks.query.inputs[0], weight, bias, stride=2, padding=1))
     torch.testing.assert_close(found["block0.norm.mean"][0], layer.running_mean)
     torch.testing.assert_close(found["block0.norm.var"][0], layer.running_var)
 
 
+def _seeded(seed: int) -> nn.Module:
+    """The module that its own constructor makes when the network's generator has this seed."""
+    word = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(word)
+        return _Plain()
+
+
 def test_a_module_is_a_network() -> None:
     tasks, ours = _sines(), _tanh_mlp()
-    wrapped = from_module(_Plain())
+    wrapped = from_module(_Plain)
     drawn = wrapped.initial(torch.Generator().manual_seed(0), KIND)
     assert drawn.keys() == ours.initial(torch.Generator().manual_seed(0), KIND).keys()
     again = wrapped.initial(torch.Generator().manual_seed(0), KIND)
@@ -241,8 +249,11 @@ def test_a_module_is_a_network() -> None:
     )
     for name in drawn:
         torch.testing.assert_close(first.gradient[name], second.gradient[name], rtol=1e-12, atol=1e-14)
+    assert all(torch.equal(drawn[name], leaf.detach()) for name, leaf in _seeded(0).named_parameters())
+    with pytest.raises(ValueError, match=r"must be a torch\.nn\.Module"):
+        from_module(lambda: 3)  # type: ignore[arg-type, return-value]
     with pytest.raises(ValueError, match=r"buffers: 0\.running_mean"):
-        from_module(nn.Sequential(nn.BatchNorm1d(3)))
+        from_module(lambda: nn.Sequential(nn.BatchNorm1d(3)))
 
 
 def test_initial_weights() -> None:
@@ -273,3 +284,81 @@ def test_networks_refuse_what_they_cannot_take() -> None:
 def test_an_ensemble_averages_outputs() -> None:
     first, second = ([torch.tensor([[1.0, 3.0]])], [torch.tensor([[3.0, 5.0]])])
     assert ensemble([first, second])[0].tolist() == [[2.0, 4.0]]
+
+
+def test_sinusoids_are_the_papers() -> None:
+    tasks = Sinusoid().sample(np.random.default_rng(0), 4000, 5, 5, "train")
+    amplitude, phase = (torch.from_numpy(tasks.parameters[name])[:, None, None] for name in ("amplitude", "phase"))
+    for part in (tasks.support, tasks.query):
+        torch.testing.assert_close(part.targets, amplitude * torch.sin(part.inputs - phase))
+    for values, least, most in ((amplitude, 0.1, 5.0), (phase, 0.0, np.pi), (tasks.support.inputs, -5.0, 5.0)):
+        assert least <= float(values.min()) < least + 0.01 * (most - least)
+        assert most - 0.01 * (most - least) < float(values.max()) <= most
+        assert float(values.mean()) == pytest.approx((least + most) / 2, rel=0.03, abs=0.05)
+
+
+def test_accuracy_is_the_share_of_right_answers() -> None:
+    logits = torch.tensor([[[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 4.0], [5.0, 0.0, 0.0]]])
+    assert accuracy(logits, torch.tensor([[0, 1, 2, 1]])).tolist() == [0.75]
+
+
+def test_queries_after_step_k_are_normalised_by_the_set_of_that_step() -> None:
+    """In training as in evaluation: step k's set serves its support before it and the query after it."""
+    network, tasks = _conv(steps=2), _images()
+    learner = Learner(network, "classification", sgd(constant(0.1)))
+    meta = _meta(network)
+    generator = torch.Generator().manual_seed(1)
+    params = {
+        name: leaf + torch.randn(leaf.shape, generator=generator, dtype=KIND) * (name in network.fixed)
+        for name, leaf in meta.params.items()
+    }
+    outputs = learner.outputs(Meta(params, {}), tasks.support, tasks.query.inputs, 2)
+    for steps in (0, 1, 2):
+        found = learner.meta_loss(Meta(params, {}), tasks, steps, unrolled(), final())
+        torch.testing.assert_close(found.outputs_after, outputs[steps])
+    # By hand for the first step: set 0 on both sides of it.
+    start = {name: leaf for name, leaf in params.items() if name not in network.fixed}
+
+    def loss(phi: Params, part: Labelled, step: int) -> Tensor:
+        return F.cross_entropy(network.apply({**params, **phi}, part.inputs, step, None)[0], part.targets)
+
+    support = Labelled(tasks.support.inputs[0], tasks.support.targets[0])
+    signal = torch.func.grad(loss)(start, support, 0)
+    phi = {name: leaf - 0.1 * signal[name] for name, leaf in start.items()}
+    expected = network.apply({**params, **phi}, tasks.query.inputs[0], 0, None)[0]
+    torch.testing.assert_close(outputs[1][0], expected)
+    assert not torch.allclose(outputs[1][0], network.apply({**params, **phi}, tasks.query.inputs[0], 1, None)[0])
+
+
+def test_running_statistics_are_the_mean_over_tasks() -> None:
+    network, tasks = _conv(running=True), _images(tasks=2)
+    learner, meta = Learner(network, "classification", sgd(constant(0.1))), _meta(network)
+
+    def seen(first: int, last: int) -> Params:
+        part = TaskBatch(*(Labelled(*(leaf[first:last] for leaf in half)) for half in tasks[:2]), {})
+        return learner.meta_loss(meta, part, 2, unrolled(), final()).statistics
+
+    one, other, both = seen(0, 1), seen(1, 2), seen(0, 2)
+    for name, leaf in both.items():
+        torch.testing.assert_close(leaf, (one[name] + other[name]) / 2)
+        assert not torch.allclose(one[name], other[name])
+
+
+def test_adaptation_normalises_with_the_supports_own_statistics_and_queries_with_the_running_ones() -> None:
+    network, tasks = _conv(running=True), _images()
+    meta = _meta(network)
+    meta = Meta(meta.params, {name: leaf + 0.5 for name, leaf in meta.statistics.items()})
+    found = Learner(network, "classification", sgd(constant(0.1))).outputs(meta, *_halves(tasks), 1)
+    start = {name: leaf for name, leaf in meta.params.items() if name not in network.fixed}
+
+    def loss(phi: Params) -> Tensor:
+        outputs = network.apply({**meta.params, **phi}, tasks.support.inputs[0], 0, None)[0]
+        return F.cross_entropy(outputs, tasks.support.targets[0])
+
+    signal = torch.func.grad(loss)(start)
+    phi = {**meta.params, **{name: leaf - 0.1 * signal[name] for name, leaf in start.items()}}
+    torch.testing.assert_close(found[1][0], network.apply(phi, tasks.query.inputs[0], 0, meta.statistics)[0])
+
+
+def _halves(tasks: TaskBatch) -> tuple[Labelled, Tensor]:
+    return tasks.support, tasks.query.inputs

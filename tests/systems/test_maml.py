@@ -132,6 +132,64 @@ def test_each_component_alone_changes_training(letters: dict[str, Any], change: 
     assert any(not torch.equal(plain["params"][name], changed["params"][name]) for name in common)
 
 
+def test_meta_rate_mode_and_objective_follow_the_epoch_of_the_iteration() -> None:
+    inner = InnerConfig(steps=2, first_order_epochs=1)
+    outer = OuterConfig(objective="annealed", annealing_epochs=3, rate=1e-3, final_rate=1e-5)
+    config = Config(**{**SMALL, "inner": inner, "outer": outer, "epoch": 4, "iterations": 16})
+    system = MAML(config)
+    state, called = system.initial_state(), []
+    whole = system.learner.meta_loss
+
+    def watched(*arguments: Any) -> Any:
+        called.append((arguments[3].name, [point.weight for point in arguments[4].points(2)]))
+        return whole(*arguments)
+
+    system.learner.meta_loss = watched  # type: ignore[method-assign]
+    rates = []
+    for iteration in (0, 4, 7, 8, 12):
+        rates.append(system.iterate(state, iteration)[1]["meta_rate"])
+    assert [mode for mode, _ in called] == ["first_order"] * 3 + ["unrolled"] * 2
+    expected = [[1 / 2, 1 / 2], [1 / 3, 2 / 3], [1 / 3, 2 / 3], [1 / 6, 5 / 6], [1.0]]
+    for (_, weights), wanted in zip(called, expected, strict=True):
+        assert weights == pytest.approx(wanted)
+    cosines = [1e-5 + (1e-3 - 1e-5) * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in (0, 1, 1, 2, 3)]
+    assert rates == pytest.approx(cosines)
+
+
+def test_the_clip_cuts_each_entry_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    keep = lambda params, gradient, moments, rate: (seen.append(gradient), (params, moments))[1]  # noqa: E731
+    monkeypatch.setattr("maml_rl.systems.maml.adam_step", keep)
+    for clip in (None, 0.05):
+        system = MAML(Config(**{**SMALL, "outer": OuterConfig(clip=clip)}))
+        system.iterate(system.initial_state(), 0)
+    free, clipped = seen
+    assert max(float(leaf.max()) for leaf in free.values()) > 0.05
+    assert min(float(leaf.min()) for leaf in free.values()) < -0.05
+    for name, leaf in free.items():
+        assert torch.equal(clipped[name], leaf.clamp(-0.05, 0.05))
+
+
+def test_training_validation_and_evaluation_draw_different_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(**{**SMALL, "tasks": 10})
+    system, seen = MAML(config), []
+    draw = system.draw
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(draw(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(system, "draw", watched)
+    state = system.initial_state()
+    system.iterate(state, 0)
+    system.validate(state, 4)
+    for split in ("train", "validation", "test"):
+        system.evaluate([state], 1, config.seed, 10, split=split)  # type: ignore[arg-type]
+    amplitudes = [set(tasks.parameters["amplitude"].tolist()) for tasks in seen]
+    assert [len(each) for each in amplitudes] == [10] * 5
+    assert len(set().union(*amplitudes)) == 50
+
+
 def test_modes_and_objectives_follow_the_epoch() -> None:
     inner = InnerConfig(first_order_epochs=3)
     assert [mode_at(inner, epoch).name for epoch in (0, 3, 4)] == ["first_order", "first_order", "unrolled"]
@@ -174,6 +232,20 @@ def test_running_statistics_are_part_of_the_state(letters: dict[str, Any]) -> No
             {"inner": InnerConfig(mode="implicit", proximal=1.0), "network": NetworkConfig(id="conv4")},
             "`network.adapt_norm` is false",
         ),
+        (
+            {
+                "inner": InnerConfig(mode="implicit", proximal=1.0),
+                "network": NetworkConfig(id="conv4", adapt_norm=True, norm_steps=3),
+            },
+            "'transductive' with `norm_steps` 3",
+        ),
+        (
+            {
+                "inner": InnerConfig(mode="implicit", proximal=1.0),
+                "network": NetworkConfig(id="conv4", adapt_norm=True, norm="running"),
+            },
+            "`network.norm` is 'running'",
+        ),
         ({"inner": InnerConfig(mode="implicit", proximal=1.0, steps=0)}, "at least one inner step"),
         (
             {"inner": InnerConfig(steps=0), "outer": OuterConfig(objective="uniform")},
@@ -206,6 +278,25 @@ def test_impossible_inner_loops_are_refused(arguments: dict[str, Any], message: 
         InnerConfig(**arguments)
 
 
+def test_a_network_must_return_what_the_tasks_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "networks_of_somebody_else.py").write_text(
+        "import torch\n"
+        "def flat(shape, outputs): return torch.nn.Sequential(torch.nn.Linear(1, outputs), torch.nn.Flatten(0))\n"
+        "def narrow(shape, outputs): return torch.nn.Linear(7, outputs)\n"
+        "def broken(shape, outputs): raise RuntimeError('no network today')\n"
+        "def right(shape, outputs): return torch.nn.Linear(1, outputs)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, message in (
+        ("flat", r"must return \[E, outputs\] = \(5, 1\) for E = 5 inputs, got \(5,\)"),
+        ("narrow", "does not take the tasks' inputs"),
+        ("broken", "cannot be made: no network today"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MAML(Config(**{**SMALL, "network": NetworkConfig(id=f"networks_of_somebody_else:{name}")}))
+    MAML(Config(**{**SMALL, "network": NetworkConfig(id="networks_of_somebody_else:right")}))
+
+
 def test_a_loss_that_is_not_finite_names_its_tasks() -> None:
     system = MAML(Config(**SMALL))
     state = system.initial_state()
@@ -231,6 +322,8 @@ class Lines:
             self.kind = "guessing"
         if fault == "constructor":
             raise TypeError("no lines today")
+        if fault == "key":
+            raise KeyError("lost")
 
     def sample(self, generator, tasks, support, query, split):
         slopes = generator.normal(size=(tasks, 1, 1))
@@ -240,6 +333,12 @@ class Lines:
             y = y[..., 0]
         if self.fault == "inputs":
             x = x[..., 0]
+        if self.fault == "examples":
+            support -= 1
+        if self.fault == "tuple":
+            return x, y
+        if self.fault == "numpy":
+            x = x.numpy()
         return TaskBatch(Labelled(x[:, :support], y[:, :support]), Labelled(x[:, support:], y[:, support:]),
                          {"slope": slopes[:, 0, 0]})
 
@@ -268,8 +367,14 @@ def test_a_distribution_from_elsewhere_plugs_in(tmp_path: Path, monkeypatch: pyt
         made("Lines", fault="constructor")
     with pytest.raises(ValueError, match="'regression' or 'classification', got 'guessing'"):
         made("Lines", fault="kind")
-    for fault in ("inputs", "targets"):
-        with pytest.raises(ValueError, match=f"support {fault} must be"):
+    for name, fault in (("TaskBatch", "tuple"), ("Labelled of two tensors", "numpy")):
+        with pytest.raises(ValueError, match=name):
+            made("Lines", fault=fault)
+    with pytest.raises(ValueError, match=r"KeyError: 'lost'"):
+        made("Lines", fault="key")
+    for fault in ("inputs", "targets", "examples"):
+        part = "inputs" if fault == "examples" else fault
+        with pytest.raises(ValueError, match=f"support {part} must be"):
             made("Lines", fault=fault)
     with pytest.raises(ValueError, match="there is no distribution 'sinus'"):
         MAML(Config(**{**SMALL, "distribution": DistributionConfig("sinus")}))

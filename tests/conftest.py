@@ -25,6 +25,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_image_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded images are shared by the tests, and do not go to the user's folder."""
+    os.environ.setdefault("MAML_RL_CACHE", str(tmp_path_factory.mktemp("images")))
+
+
 @pytest.fixture
 def script() -> Callable[[str, list[str]], int]:
     """``script("train", [...])`` runs a script in this process and returns its exit code."""

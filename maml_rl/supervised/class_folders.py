@@ -24,7 +24,7 @@ def ClassFolders(
     size: int = 84,
     channels: int = 3,
     rotations: bool = False,
-    shares: tuple[float, float, float] = (0.64, 0.16, 0.2),
+    shares: tuple[float, float, float] | None = (0.64, 0.16, 0.2),
     split_seed: int = 1,
 ) -> FewShot:
     """N-way tasks of the images in `folder`.
@@ -38,7 +38,7 @@ def ClassFolders(
         size: height and width that images are resized to.
         channels: 1 for grey, 3 for colour.
         rotations: whether training classes are turned by a multiple of 90 degrees.
-        shares: of the classes for training, validation and testing, where the folders do not say.
+        shares: of the classes for training, validation and testing, where the folders do not say; None if they must.
         split_seed: of the shuffle.
 
     Raises:
@@ -60,10 +60,7 @@ def ClassFolders(
 
 def MiniImageNet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:
     """Mini-ImageNet (Ravi and Larochelle, 2017): 64, 16 and 20 classes in ``train``, ``val`` and ``test``, 84 x 84."""
-    distribution = ClassFolders(folder, ways, size)
-    if folder is not None and not any((Path(folder) / name).exists() for name in _NAMES["train"]):
-        raise ValueError(f"{folder} must hold the folders train, val and test.")
-    return distribution
+    return ClassFolders(folder, ways, size, shares=None)
 
 
 def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:
@@ -90,7 +87,9 @@ def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:
     return splits
 
 
-def _shuffled(classes: int, shares: tuple[float, float, float], seed: int) -> dict[Split, np.ndarray]:
+def _shuffled(classes: int, shares: tuple[float, float, float] | None, seed: int) -> dict[Split, np.ndarray]:
+    if shares is None:
+        raise ValueError("there must be a folder for each split: train, val and test.")
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"`shares` must be three numbers of at least 0 with sum 1, got {list(shares)}.")
     order = np.random.default_rng(seed).permutation(classes)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 import zipfile
 from functools import partial
@@ -21,12 +22,6 @@ from maml_rl.supervised.omniglot import Omniglot
 
 REAL = os.environ.get("MAML_RL_OMNIGLOT")
 needs_omniglot = pytest.mark.skipif(not REAL, reason="MAML_RL_OMNIGLOT names no folder with the real images")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not REAL:
-        monkeypatch.setenv("MAML_RL_CACHE", str(tmp_path / "cache"))
 
 
 def _made(counts: tuple[int, ...] = (4, 3, 5, 4), size: int = 6, channels: int = 1) -> ImageClasses:
@@ -139,6 +134,17 @@ def test_folders_named_after_splits_are_the_splits(tmp_path: Path) -> None:
     names = np.array(distribution._names)
     for split, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
         assert {name.split("/")[0] for name in names[distribution._splits[split]]} == {folder}  # type: ignore[index]
+    for stray in ("preview.png", "more/kind0/0.png"):
+        (source / stray).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(next((source / "train").rglob("*.png")), source / stray)
+        with pytest.raises(ValueError, match="lies in none of them"):
+            ClassFolders(str(source), ways=3, size=16)
+        (source / stray).unlink()
+    shutil.rmtree(source / "val")
+    with pytest.raises(ValueError, match=r"none for validation \(validation or val or valid\)"):
+        MiniImageNet(str(source), ways=3, size=16)
+    with pytest.raises(ValueError, match="a folder for each split"):
+        MiniImageNet(str(source / "train"), ways=3, size=16)
 
 
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path) -> None:
@@ -170,6 +176,35 @@ def test_decoded_images_are_cached_until_the_files_change(tmp_path: Path) -> Non
     (source / "kind0" / "0.png").unlink()
     assert len(cached(source, "key", make, tmp_path / "cache").pixels) == len(first.pixels) - 1
     assert len(calls) == 3
+
+
+def test_damage_anywhere_in_an_archive_or_in_the_cache_is_no_crash(tmp_path: Path) -> None:
+    source = _folder(tmp_path / "data", classes=4)
+    whole = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", source)).read_bytes()
+    rng, refused = np.random.default_rng(0), list[str]()
+    for attempt in range(120):
+        broken = bytearray(whole)
+        for place in rng.integers(len(broken), size=4):
+            broken[place] = rng.integers(256)
+        path = tmp_path / f"broken{attempt}.zip"
+        path.write_bytes(broken)
+        try:
+            decode(path, 16, 1, lambda name: str(name.parent))
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("damaged" in told or "readable zip" in told or "no images" in told for told in refused)
+    made = lambda: decode(source, 16, 1, lambda name: str(name.parent))  # noqa: E731
+    expected = cached(source, "key", made, tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    content = kept.read_bytes()
+    for _ in range(120):
+        broken = bytearray(content)
+        for place in rng.integers(len(broken), size=4):
+            broken[place] = rng.integers(256)
+        kept.write_bytes(broken)
+        found = cached(source, "key", made, tmp_path / "cache")
+        assert found.pixels.shape == expected.pixels.shape
 
 
 def test_missing_and_damaged_data_are_named(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def few_shot_images(device: str, threads: int, repetitions: int) -> dict[str, fl
     names = [str(kind) for kind in range(omniglot.CHARACTERS)]
     images = ImageClasses(pixels, np.full(omniglot.CHARACTERS, omniglot.DRAWINGS), names)
     everything = np.arange(omniglot.CHARACTERS)
-    distribution = FewShot(images, {"train": everything, "validation": everything}, 5, ("train",))
+    splits = {"train": everything, "validation": everything, "test": everything}
+    distribution = FewShot(images, splits, 5, ("train",))
     config = Config(
         distribution=DistributionConfig("supervised_speed:_given"),
         network=NetworkConfig(id="conv4"),

@@ -108,7 +108,7 @@ def _attach(
                 # For this rule I - dF/dphi is symmetric: its transposed product is its product. dF/dtheta is a lam I.
                 return curvature(vector)[0] + damping * pull(vector)[0]
 
-            solution = conjugate_gradient(product, gradient, iterations)
+            solution = conjugate_gradient(product, gradient, iterations, stops=False)
             stopped_at_once = solution.indefinite & (solution.x == 0).all()
             found = torch.where(stopped_at_once, gradient, (1 + damping) * pull(solution.x)[0])
             return found, None, solution.indefinite.to(counter.dtype), *[None] * len(data)

@@ -22,19 +22,20 @@ def conjugate_gradient(
     b: Tensor,
     iterations: int = 10,
     tolerance: float = 1e-10,
+    stops: bool = True,
 ) -> Solution:
     """Solves A x = b for a positive definite A given as x -> A x (Hestenes and Stiefel, 1952).
 
     Nothing is read back from the device: once the squared residual is below `tolerance` times that of b, or a
-    direction without curvature is met, the remaining iterations leave x as it is (on a CPU they are skipped, but
-    under `vmap`, where each solution has its own end, they are not).
+    direction without curvature is met, the remaining iterations leave x as it is. On a CPU they are skipped, unless
+    `stops` is false: under `vmap` each solution has an end of its own.
     """
     x = torch.zeros_like(b)
     residual, direction = b.clone(), b.clone()
     energy = residual @ residual
     enough = tolerance * energy
     indefinite = torch.zeros_like(energy, dtype=torch.bool)
-    readable = b.device.type == "cpu" and not torch._C._functorch.is_batchedtensor(b)
+    readable = stops and b.device.type == "cpu"
     for _ in range(iterations):
         image = product(direction)
         curvature = direction @ image

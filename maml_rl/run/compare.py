@@ -2,15 +2,15 @@
 
 import csv
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.errors import UsageError
+from maml_rl.run.figure import save_figure
 
 __all__ = ["Adaptation", "Learning", "draw_adaptation", "draw_learning", "read_adaptation", "read_learning"]
 
@@ -120,7 +120,7 @@ def draw_learning(curves: Sequence[Learning], path: Path) -> Path:
         figure.axes[0].set_ylabel(curves[0].measure)
         figure.axes[1].legend(fontsize=8)
 
-    return _saved(draw, (11, 4), path)
+    return save_figure(draw, (11, 4), path)
 
 
 def draw_adaptation(curves: Sequence[Adaptation], path: Path, log: bool = False) -> Path:
@@ -146,23 +146,10 @@ def draw_adaptation(curves: Sequence[Adaptation], path: Path, log: bool = False)
         axes.grid(alpha=0.3, which="both" if log else "major")
         axes.legend(fontsize=8)
 
-    return _saved(draw, (6.5, 4.5), path)
+    return save_figure(draw, (6.5, 4.5), path)
 
 
 def _seconds(row: dict[str, float]) -> float:
     """An iteration's seconds: told as a whole, or by parts."""
     parts = [value for key, value in row.items() if key.endswith("_s") and key != "steps_per_s"]
     return row.get("iteration_s", sum(parts))
-
-
-def _saved(draw: Callable[[Any], None], size: tuple[float, float], path: Path) -> Path:
-    os.environ.setdefault("MPLBACKEND", "agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise RunFault(f"{path} could not be written: {error.strerror or error}") from error
-    return path

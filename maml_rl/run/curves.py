@@ -1,12 +1,11 @@
 """The picture of fitted curves: truth, examples, and what is predicted before and after adaptation."""
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from maml_rl.run.errors import RunFault
+from maml_rl.run.figure import save_figure
 
 __all__ = ["Curves", "draw_curves"]
 
@@ -35,11 +34,12 @@ def draw_curves(curves: Curves, path: Path) -> Path:
     Raises:
         RunFault: the file cannot be written.
     """
-    os.environ.setdefault("MPLBACKEND", "agg")
-    from matplotlib.figure import Figure
-
     count = len(curves.truth)
-    figure = Figure(figsize=(4.2 * count, 3.6), layout="constrained")
+    return save_figure(lambda figure: _draw(curves, figure), (4.2 * count, 3.6), path)
+
+
+def _draw(curves: Curves, figure: Any) -> None:
+    count = len(curves.truth)
     styles = [("#7f7f7f", ":"), ("#ff7f0e", "--"), ("#2ca02c", "-")]
     for task, axes in enumerate(figure.subplots(1, count, squeeze=False)[0]):
         axes.plot(curves.places, curves.truth[task], color="#d62728", linewidth=1.5, label="truth")
@@ -52,8 +52,3 @@ def draw_curves(curves: Curves, path: Path) -> Path:
         axes.set_ylabel("y")
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise RunFault(f"{path} could not be written: {error.strerror or error}") from error
-    return path

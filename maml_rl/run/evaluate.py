@@ -1,7 +1,6 @@
 """How good held-out tasks become over gradient steps: the numbers, their intervals, the files and the figure."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.figure import save_figure
 
 __all__ = ["Evaluation", "interval", "require_folder", "table", "write"]
 
@@ -95,9 +95,9 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     try:
         paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         np.savez(paths[1], **{**evaluation.arrays, **arrays})  # type: ignore[arg-type]
-        _draw(evaluation, paths[2])
     except OSError as error:
         raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
+    save_figure(lambda figure: _draw(evaluation, figure), (6, 4), paths[2])
     return paths
 
 
@@ -124,14 +124,10 @@ def _plus_minus(mean: float, error: float, digits: int) -> str:
     return shown[0] if np.isnan(error) and not np.isnan(mean) else " +- ".join(shown)
 
 
-def _draw(evaluation: Evaluation, path: Path) -> None:
-    os.environ.setdefault("MPLBACKEND", "agg")
-    from matplotlib.figure import Figure
-
+def _draw(evaluation: Evaluation, figure: Any) -> None:
     per_task = evaluation.per_task
     steps = np.arange(len(per_task))
     means, errors = interval(per_task)
-    figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, per_task, color="#1f77b4", alpha=0.15, linewidth=0.8)
     axes.errorbar(steps, means, np.nan_to_num(errors), color="#d62728", marker="o", capsize=4, linewidth=2)
@@ -141,4 +137,3 @@ def _draw(evaluation: Evaluation, path: Path) -> None:
     about = evaluation.settings.get("environment") or evaluation.settings.get("distribution", "")
     axes.set_title(f"{about}: mean and 95% interval over {per_task.shape[1]} tasks", fontsize=10)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)

@@ -12,7 +12,7 @@ from maml_rl.run.curves import Curves, draw_curves
 from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import Evaluation
 from maml_rl.run.opening import OpenedRun
-from maml_rl.systems.maml import MAML, Measured
+from maml_rl.systems.maml import Measured
 
 __all__ = ["Options", "draw_fits", "evaluation_of"]
 
@@ -72,10 +72,10 @@ def evaluation_of(opened: OpenedRun, options: Options, progress: Callable[[], An
     Raises:
         UsageError: an option that goes with the other kind of run.
     """
-    supervised = isinstance(opened.system, MAML)
-    chosen = _with_defaults(options, "supervised" if supervised else "reinforcement-learning", opened)
+    kind = opened.system.kind
+    chosen = _with_defaults(options, kind, opened)
     began = time.perf_counter()
-    evaluation, found = (_supervised if supervised else _returns)(opened, options, chosen, progress)
+    evaluation, found = (_supervised if kind == "supervised" else _returns)(opened, options, chosen, progress)
     about = {name: value for name, value in asdict(options).items() if name not in ("output", "tasks", "data")}
     settings = {
         **{name: value for name, value in about.items() if value is not None or name in ("rates", "device")},
@@ -101,7 +101,7 @@ def draw_fits(opened: OpenedRun, options: Options, measured: Any, folder: Path) 
         support=type(measured.tasks.support)(*(part[:few] for part in measured.tasks.support))
     )
     places, true = truth(parameters, 200)
-    fitted = system.predict(opened.state, tasks, true.inputs, steps, options.rates)
+    fitted = system.predict(opened.states, tasks, true.inputs, steps, options.rates)
     shown = sorted({0, min(1, steps), steps})
     curves = Curves(
         places,

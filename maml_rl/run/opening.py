@@ -79,7 +79,7 @@ def _best(folder: RunFolder, count: int) -> list[dict[str, Any]]:
     kept = folder.load("last").get("kept", [])
     if len(kept) < count:
         raise UsageError(
-            f"an ensemble of {count} is asked for, {folder.path} keeps {len(kept)} states; train with "
-            f"--test.keep {count}."
+            f"an ensemble of {count} is asked for, {folder.path} holds {len(kept)} validated states: one "
+            f"comes with each epoch, and of those training keeps --test.keep {folder.config.test.keep}."
         )
     return [folder.load(f"validated-{iteration}")["state"] for _, iteration in kept[:count]]

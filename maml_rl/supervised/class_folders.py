@@ -9,7 +9,7 @@ from maml_rl.supervised.image_files import cached, decode
 from maml_rl.supervised.images import FewShot, ImageClasses
 from maml_rl.supervised.tasks import Split
 
-__all__ = ["ClassFolders", "MiniImageNet"]
+__all__ = ["class_folders", "mini_imagenet"]
 
 _NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -18,7 +18,7 @@ _NAMES: dict[Split, tuple[str, ...]] = {
 }
 
 
-def ClassFolders(
+def class_folders(
     folder: str | None = None,
     ways: int = 5,
     size: int = 84,
@@ -58,9 +58,9 @@ def ClassFolders(
     return FewShot(images, splits, ways, ("train",) if rotations else ())
 
 
-def MiniImageNet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:
+def mini_imagenet(folder: str | None = None, ways: int = 5, size: int = 84) -> FewShot:
     """Mini-ImageNet (Ravi and Larochelle, 2017): 64, 16 and 20 classes in ``train``, ``val`` and ``test``, 84 x 84."""
-    return ClassFolders(folder, ways, size, shares=None)
+    return class_folders(folder, ways, size, shares=None)
 
 
 def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:

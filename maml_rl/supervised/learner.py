@@ -92,28 +92,29 @@ class Learner:
         for first in range(0, count, chunk or count):
             support, query = (take(part, first, first + (chunk or count)) for part in (tasks.support, tasks.query))
 
-            def task(support: Labelled, query: Labelled) -> tuple[Tensor, Tensor, Tensor, Params]:
+            def task(support: Labelled, query: Labelled) -> tuple[Tensor, Tensor, Tensor, list[Params]]:
                 path = self._adapted(theta, support, steps, mode)
                 weighed: list[Tensor] = []
+                seen: dict[int, Params] = {}
                 for step, weight in points:
                     point = path[-1] if step == steps else path[step]
-                    outputs, _ = self._apply(theta, point, query.inputs, max(step - 1, 0), None)
+                    outputs, seen[step] = self._apply(theta, point, query.inputs, max(step - 1, 0), None)
                     last = self.loss(outputs, query.targets)
                     weighed.append(last if weight == 1.0 else weight * last)
-                states = {f"{k}.{n}": leaf.detach() for k, state in enumerate(path) for n, leaf in state.items()}
-                return torch.stack(weighed).sum(), last.detach(), outputs.detach(), states if meta.statistics else {}
+                statistics = self._seen(theta, path, query.inputs, seen) if meta.statistics else []
+                return torch.stack(weighed).sum(), last.detach(), outputs.detach(), statistics
 
-            losses, last, outputs, states = torch.func.vmap(task)(support, query)
+            losses, last, outputs, statistics = torch.func.vmap(task)(support, query)
             torch.autograd.backward(losses.sum() / count)
-            found.append((losses.detach(), last, outputs, states))
+            found.append((losses.detach(), last, outputs, statistics))
         zero = {name: torch.zeros_like(leaf) for name, leaf in theta.items()}
         gradient = {name: zero[name] if leaf.grad is None else leaf.grad for name, leaf in theta.items()}
         losses, last, outputs = (torch.cat(column) for column in list(zip(*found, strict=True))[:3])
-        statistics = meta.statistics
-        if statistics:
-            whole = {name: torch.cat([part[3][name] for part in found]) for name in found[0][3]}
-            statistics = self._seen(meta, whole, tasks, steps)
-        return MetaLoss(gradient, losses, last, outputs, statistics)
+        moved = meta.statistics
+        for step, parts in enumerate(zip(*(part[3] for part in found), strict=True)):
+            seen = {name: torch.cat([part[name] for part in parts]).mean(0) for name in moved}
+            moved = moved_statistics(moved, seen, step)
+        return MetaLoss(gradient, losses, last, outputs, moved)
 
     @torch.no_grad()
     def outputs(
@@ -178,24 +179,16 @@ class Learner:
         fixed = {name: theta[name] for name in self.network.fixed}
         return self.network.apply({**params, **fixed}, inputs, step, running)
 
-    @torch.no_grad()
-    def _seen(self, meta: Meta, states: Params, tasks: TaskBatch, steps: int) -> Params:
-        """Running statistics moved by the queries after each step."""
-        statistics = meta.statistics
-
-        def seen(params: Params, inputs: Tensor, step: int) -> Params:
-            measure = torch.func.vmap(lambda params, inputs: self._apply(meta.params, params, inputs, step, None)[1])
-            return {name: leaf.mean(0) for name, leaf in measure(params, inputs).items()}
-
-        points = [
-            {name.partition(".")[2]: leaf for name, leaf in states.items() if name.startswith(f"{point}.")}
-            for point in range(steps + 1)
-        ]
-        if not steps:
-            return moved_statistics(statistics, seen(points[0], tasks.query.inputs, 0), 0)
-        for step in range(steps):
-            statistics = moved_statistics(statistics, seen(points[step + 1], tasks.query.inputs, step), step)
-        return statistics
+    def _seen(self, theta: Params, path: list[Params], inputs: Tensor, known: dict[int, Params]) -> list[Params]:
+        """One task's query statistics after each step, or before any where there is none; `known` has some of them."""
+        steps = len(path) - 1
+        found = []
+        for step in range(min(steps, 1), steps + 1):
+            if step not in known:
+                point = {name: leaf.detach() for name, leaf in path[step].items()}
+                known[step] = self._apply(theta, point, inputs, max(step - 1, 0), None)[1]
+            found.append({name: leaf.detach() for name, leaf in known[step].items()})
+        return found
 
 
 def ensemble(outputs: Sequence[list[Tensor]]) -> list[Tensor]:

@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,11 @@ __all__ = ["Network", "NetworkConfig", "conv4", "from_module", "mlp", "network_f
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "leaky_relu": F.leaky_relu, "tanh": torch.tanh}
 BLOCKS = 4
+_OWN = {
+    "mlp": ("hidden", "activation", "initial_std"),
+    "conv4": ("filters", "downsampling", "activation", "norm", "norm_steps", "adapt_norm", "initial_std"),
+}
+"""What can be said of each network."""
 
 
 class Network(NamedTuple):
@@ -78,6 +83,17 @@ class NetworkConfig:
                 raise ValueError(f"`network.{name}` must be at least 1, got {getattr(self, name)}.")
         if self.initial_std is not None and not 0 < self.initial_std < float("inf"):
             raise ValueError(f"`network.initial_std` must be positive and finite, got {self.initial_std}.")
+        self._require_effect()
+
+    def _require_effect(self) -> None:
+        """Raises `ValueError` if something is set that the network of this name does not have."""
+        own = _OWN.get(self.id, ("arguments",))
+        for option in fields(self):
+            default = option.default_factory() if callable(option.default_factory) else option.default
+            if option.name not in ("id", *own) and getattr(self, option.name) != default:
+                raise ValueError(
+                    f"`network.{option.name}` has no effect on `network.id` {self.id!r}; it takes {', '.join(own)}."
+                )
 
 
 def network_for(config: NetworkConfig, input_shape: Sequence[int], outputs: int) -> Network:

@@ -10,7 +10,7 @@ from maml_rl.supervised.image_files import cached, decode
 from maml_rl.supervised.images import FewShot, ImageClasses
 from maml_rl.supervised.tasks import Split
 
-__all__ = ["Omniglot"]
+__all__ = ["omniglot"]
 
 PARTS = ("images_background", "images_evaluation")
 CHARACTERS, DRAWINGS = 1623, 20
@@ -24,7 +24,7 @@ CHECKSUMS = {
 }
 
 
-def Omniglot(
+def omniglot(
     folder: str | None = None,
     ways: int = 5,
     protocol: Literal["maml", "maml_plus_plus"] = "maml",

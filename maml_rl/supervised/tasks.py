@@ -17,9 +17,9 @@ Split = Literal["train", "validation", "test"]
 
 BUILT_IN = {
     "sinusoid": "maml_rl.supervised.sinusoid:Sinusoid",
-    "omniglot": "maml_rl.supervised.omniglot:Omniglot",
-    "mini_imagenet": "maml_rl.supervised.class_folders:MiniImageNet",
-    "class_folders": "maml_rl.supervised.class_folders:ClassFolders",
+    "omniglot": "maml_rl.supervised.omniglot:omniglot",
+    "mini_imagenet": "maml_rl.supervised.class_folders:mini_imagenet",
+    "class_folders": "maml_rl.supervised.class_folders:class_folders",
 }
 """Short names of this project's distributions; others are named ``module:Class``."""
 

@@ -48,6 +48,8 @@ class MAML:
         ValueError: a device, a distribution or a network there is none of, or data that are missing or too few.
     """
 
+    kind = "supervised"
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.device = device_of(config.device)
@@ -152,14 +154,27 @@ class MAML:
             progress: called after each state.
         """
         drawn = self.draw(seed, _EVALUATION, get_args(Split).index(split), tasks, split, support)
-        return self._measured(states, drawn, steps, self._rule(rates), progress)
+        return self._measured(states, drawn, steps, rates, progress)
 
     def predict(
-        self, state: dict[str, Any], tasks: TaskBatch, inputs: Tensor, steps: int, rates: Sequence[float] | None = None
+        self,
+        states: Sequence[dict[str, Any]],
+        tasks: TaskBatch,
+        inputs: Tensor,
+        steps: int,
+        rates: Sequence[float] | None = None,
+        progress: Callable[[], Any] | None = None,
     ) -> list[Tensor]:
-        """Predictions for `inputs` [N, E, ...] after 0 to `steps` steps on the tasks' support."""
-        meta = Meta(_placed(state["params"], self.device), _placed(state["statistics"], self.device))
-        return self.learner.outputs(meta, tasks.support, inputs.to(self.device, self.dtype), steps, self._rule(rates))
+        """Predictions for `inputs` [N, E, ...] after 0 to `steps` steps on the tasks' support, as `evaluate` has it."""
+        rule, inputs = self._rule(rates), inputs.to(self.device, self.dtype)
+        chunk = self.config.outer.chunk or self.config.tasks
+        predictions = []
+        for state in states:
+            meta = Meta(_placed(state["params"], self.device), _placed(state["statistics"], self.device))
+            predictions.append(self.learner.outputs(meta, tasks.support, inputs, steps, rule, chunk))
+            if progress is not None:
+                progress()
+        return ensemble(predictions)
 
     def rates(self, steps: int, rates: Sequence[float] | None = None) -> list[float] | str:
         """The learning rate of each of `steps` inner steps, or that they are learned."""
@@ -205,17 +220,10 @@ class MAML:
         states: Sequence[dict[str, Any]],
         tasks: TaskBatch,
         steps: int,
-        rule: Rule | None = None,
+        rates: Sequence[float] | None = None,
         progress: Callable[[], Any] | None = None,
     ) -> Measured:
-        predictions = []
-        for state in states:
-            meta = Meta(_placed(state["params"], self.device), _placed(state["statistics"], self.device))
-            chunk = self.config.outer.chunk or self.config.tasks
-            predictions.append(self.learner.outputs(meta, tasks.support, tasks.query.inputs, steps, rule, chunk))
-            if progress is not None:
-                progress()
-        outputs = ensemble(predictions)
+        outputs = self.predict(states, tasks, tasks.query.inputs, steps, rates, progress)
         values = torch.stack([self.learner.measure(point, tasks.query.targets) for point in outputs])
         return Measured(values.double().cpu().numpy(), tasks, outputs)
 

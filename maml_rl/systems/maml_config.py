@@ -15,7 +15,7 @@ from maml_rl.core.rules.sgd import Schedule
 from maml_rl.core.types import Rule
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig
-from maml_rl.systems.settings import objective_of, require
+from maml_rl.systems.settings import objective_of, require, require_default
 
 __all__ = ["Config", "HeldOutConfig", "InnerConfig", "OuterConfig", "mode_at", "objective_at", "rule_of", "schedule_of"]
 
@@ -60,6 +60,8 @@ class InnerConfig:
             raise ValueError("`inner.learned_rates` needs inner steps to have a rate, got `inner.steps` 0.")
         if self.first_order_epochs and self.mode != "unrolled":
             raise ValueError(f"`inner.first_order_epochs` goes with the mode 'unrolled', got {self.mode!r}.")
+        if self.mode != "implicit":
+            require_default("inner", self, ("cg_iterations", "damping"), f"mode {self.mode!r}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class OuterConfig:
         for name in ("final_rate", "clip"):
             value = getattr(self, name)
             require(f"outer.{name}", value is None or 0 < value < math.inf, "positive and finite", value)
+        if self.objective != "annealed":
+            require_default("outer", self, ("annealing_epochs",), f"objective {self.objective!r}")
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ class MAMLTRPO:
         ValueError: a device or an environment there is none of.
     """
 
+    kind = "reinforcement-learning"
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.device = device_of(config.device)

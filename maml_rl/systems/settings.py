@@ -1,13 +1,14 @@
 """What several configurations say in the same words: devices, objectives, and checks of single values."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from maml_rl.core.objectives import Objective, final, uniform, weighted
 
-__all__ = ["device_of", "objective_of", "require"]
+__all__ = ["device_of", "objective_of", "require", "require_default"]
 
 
 def device_of(name: str) -> torch.device:
@@ -35,3 +36,11 @@ def require(name: str, holds: bool, expected: str, got: Any) -> None:
     """Raises `ValueError` unless the value `holds`."""
     if not holds:
         raise ValueError(f"`{name}` must be {expected}, got {got}.")
+
+
+def require_default(section: str, config: Any, names: Sequence[str], chosen: str) -> None:
+    """Raises `ValueError` if one of the options is set although it has no effect with what is `chosen`."""
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.name in names and value != option.default:
+            raise ValueError(f"`{section}.{option.name}` {value} has no effect with the {chosen}; leave it out.")

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from maml_rl.run import held_out
+from maml_rl.run.opening import open_run
 from maml_rl.systems.maml import MAML
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +154,34 @@ def test_shots_splits_rates_and_ensembles(trained: Path, tmp_path: Path, script:
     assert found("--rates", "[0.0]") == pytest.approx([base[0]] * 3)
 
 
+def test_curves_of_an_ensemble_are_the_means_of_its_members(
+    trained: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(held_out, "draw_curves", lambda curves, path: drawn.append(curves) or path)
+    for ensemble in ("1", "2"):
+        argv = [
+            "--run",
+            str(trained),
+            "--tasks",
+            "3",
+            "--steps",
+            "1",
+            "--output",
+            str(tmp_path),
+            "--ensemble",
+            ensemble,
+        ]
+        assert script("evaluate", argv) == 0
+    with open_run(trained, "best", ensemble=2) as opened:
+        tasks = opened.system.draw(1000, 2, 2, 3, "test")
+        places = torch.from_numpy(drawn[0].places)[None, :, None].expand(3, -1, -1)
+        members = [opened.system.predict([state], tasks, places, 1)[1][..., 0] for state in opened.states]
+    np.testing.assert_allclose(drawn[0].fitted[1], members[0], rtol=1e-6)
+    np.testing.assert_allclose(drawn[1].fitted[1], (members[0] + members[1]) / 2, rtol=1e-6)
+    assert not np.allclose(drawn[0].fitted[1], drawn[1].fitted[1])
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -160,7 +190,10 @@ def test_shots_splits_rates_and_ensembles(trained: Path, tmp_path: Path, script:
         (["--distribution.arguments", "{phase: 3}"], "unexpected keyword argument 'phase'"),
         (["--distribution.id", "omniglot", "--data", "/nowhere"], "/nowhere has neither images_background"),
         (["--data", "/nowhere"], "`data` does not go with the distribution 'sinusoid'"),
-        (["--network.id", "conv4"], "takes images"),
+        (["--network.id", "conv4", "--network.hidden", "[40, 40]"], "takes images"),
+        (["--network.norm", "none"], "`network.norm` has no effect on `network.id` 'mlp'"),
+        (["--inner.damping", "2"], "`inner.damping` 2.0 has no effect with the mode 'unrolled'"),
+        (["--outer.annealing_epochs", "3"], "has no effect with the objective 'final'"),
         (["--inner.rates", "0.1"], "inner.rates"),
         (["--outer.objective", "finally"], "objective"),
         (["--epoch", "3"], "must be a multiple"),
@@ -213,7 +246,10 @@ def test_tasks_that_diverge_are_named(
     ("more", "message"),
     [
         (["--episodes", "3"], "`episodes` does not go with a supervised run"),
-        (["--ensemble", "5"], "keeps 2 states; train with --test.keep 5"),
+        (
+            ["--ensemble", "5"],
+            "holds 2 validated states: one comes with each epoch, and of those training keeps --test.keep 2",
+        ),
         (["--steps", "-1"], "`steps` must be at least 0"),
         (["--support", "0"], "`support` must be at least 1"),
         (["--split", "tests"], "split"),

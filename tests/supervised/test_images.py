@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 
 from maml_rl.supervised import omniglot
-from maml_rl.supervised.class_folders import ClassFolders, MiniImageNet
+from maml_rl.supervised.class_folders import class_folders, mini_imagenet
 from maml_rl.supervised.image_files import cached, decode
 from maml_rl.supervised.images import FewShot, ImageClasses
-from maml_rl.supervised.omniglot import Omniglot
 
 REAL = os.environ.get("MAML_RL_OMNIGLOT")
 needs_omniglot = pytest.mark.skipif(not REAL, reason="MAML_RL_OMNIGLOT names no folder with the real images")
@@ -115,7 +114,7 @@ def test_impossible_tasks_are_refused() -> None:
 
 def test_class_folders_are_read_resized_and_shared_out(tmp_path: Path) -> None:
     source = _folder(tmp_path / "data", classes=10)
-    distribution = ClassFolders(str(source), ways=2, size=8)
+    distribution = class_folders(str(source), ways=2, size=8)
     tasks = distribution.sample(np.random.default_rng(0), 3, 1, 2, "test")
     assert tasks.support.inputs.shape == (3, 2, 3, 8, 8)
     with Image.open(source / "kind0" / "0.png") as image:
@@ -130,7 +129,7 @@ def test_class_folders_are_read_resized_and_shared_out(tmp_path: Path) -> None:
 
 def test_folders_named_after_splits_are_the_splits(tmp_path: Path) -> None:
     source = _folder(tmp_path / "data", classes=9, split=True)
-    distribution = MiniImageNet(str(source), ways=3, size=16)
+    distribution = mini_imagenet(str(source), ways=3, size=16)
     names = np.array(distribution._names)
     for split, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
         assert {name.split("/")[0] for name in names[distribution._splits[split]]} == {folder}  # type: ignore[index]
@@ -138,13 +137,13 @@ def test_folders_named_after_splits_are_the_splits(tmp_path: Path) -> None:
         (source / stray).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(next((source / "train").rglob("*.png")), source / stray)
         with pytest.raises(ValueError, match="lies in none of them"):
-            ClassFolders(str(source), ways=3, size=16)
+            class_folders(str(source), ways=3, size=16)
         (source / stray).unlink()
     shutil.rmtree(source / "val")
     with pytest.raises(ValueError, match=r"none for validation \(validation or val or valid\)"):
-        MiniImageNet(str(source), ways=3, size=16)
+        mini_imagenet(str(source), ways=3, size=16)
     with pytest.raises(ValueError, match="a folder for each split"):
-        MiniImageNet(str(source / "train"), ways=3, size=16)
+        mini_imagenet(str(source / "train"), ways=3, size=16)
 
 
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path) -> None:
@@ -211,22 +210,22 @@ def test_missing_and_damaged_data_are_named(tmp_path: Path) -> None:
     source = _folder(tmp_path / "data")
     (source / "kind0" / "0.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"kind0/0\.png .* is damaged"):
-        ClassFolders(str(source), ways=2)
+        class_folders(str(source), ways=2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):
-        ClassFolders(str(tmp_path / "empty"))
+        class_folders(str(tmp_path / "empty"))
     with pytest.raises(ValueError, match="neither a folder nor a readable zip"):
-        ClassFolders(str(tmp_path / "nowhere"))
+        class_folders(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="--data FOLDER"):
-        ClassFolders()
+        class_folders()
     with pytest.raises(ValueError, match="has neither images_background"):
-        Omniglot(str(tmp_path))
+        omniglot.omniglot(str(tmp_path))
     _folder(tmp_path / "few" / "images_background" / "alphabet", classes=2)
     _folder(tmp_path / "few" / "images_evaluation" / "alphabet", classes=2)
     with pytest.raises(ValueError, match="found 4 characters and 12 drawings"):
-        Omniglot(str(tmp_path / "few"))
+        omniglot.omniglot(str(tmp_path / "few"))
     with pytest.raises(ValueError, match="`protocol` must be one of"):
-        Omniglot(str(tmp_path), protocol="mine")  # type: ignore[arg-type]
+        omniglot.omniglot(str(tmp_path), protocol="mine")  # type: ignore[arg-type]
 
 
 def test_archives_are_downloaded_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +262,7 @@ def test_archives_are_downloaded_and_checked(tmp_path: Path, monkeypatch: pytest
     [("maml", [1100, 100, 423], {"train", "validation", "test"}), ("maml_plus_plus", [1150, 50, 423], {"train"})],
 )
 def test_the_protocols_of_omniglot(protocol: str, sizes: list[int], turned: set[str]) -> None:
-    distribution = Omniglot(REAL, ways=5, protocol=protocol)  # type: ignore[arg-type]
+    distribution = omniglot.omniglot(REAL, ways=5, protocol=protocol)  # type: ignore[arg-type]
     splits = distribution._splits
     assert [len(classes) for classes in splits.values()] == sizes
     assert sorted(np.concatenate(list(splits.values()))) == list(range(1623))
@@ -280,7 +279,7 @@ def test_a_drawing_of_omniglot_is_that_of_its_file() -> None:
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))
         with archive.open(names[0]) as file, Image.open(file) as image:
             grey = np.asarray(image.convert("L").resize((28, 28), Image.Resampling.LANCZOS))
-    distribution = Omniglot(REAL)
+    distribution = omniglot.omniglot(REAL)
     stored = distribution._pixels[0].reshape(28, 28).numpy()
     assert (stored == 255 - grey).all()
     assert distribution._names[0] == "Alphabet_of_the_Magi/character01"

@@ -4,13 +4,18 @@ import gymnasium as gym
 
 __all__: list[str] = []
 
-gym.register(
-    "Navigation2D-v0",
-    entry_point="envs.navigation_2d:navigation_2d",
-    vector_entry_point="envs.navigation_2d:navigation_2d_vector",
-)
-gym.register(
-    "HalfCheetahVel-v0",
-    entry_point="envs.half_cheetah:half_cheetah_vel",
-    vector_entry_point="envs.half_cheetah:half_cheetah_vel_vector",
-)
+_MODULES = {
+    "Navigation2D": "navigation_2d:navigation_2d",
+    "HalfCheetahVel": "half_cheetah:half_cheetah_vel",
+    "HalfCheetahDir": "half_cheetah:half_cheetah_dir",
+    "Walker2dRandParams": "random_parameters:walker_2d_rand_params",
+    "HopperRandParams": "random_parameters:hopper_rand_params",
+    "Bandit": "bandit:bandit",
+    "TabularMDP": "tabular_mdp:tabular_mdp",
+    "AntVel": "ant:ant_vel",
+    "AntDir": "ant:ant_dir",
+    "AntGoal": "ant:ant_goal",
+}
+
+for _name, _maker in _MODULES.items():
+    gym.register(f"{_name}-v0", entry_point=f"envs.{_maker}", vector_entry_point=f"envs.{_maker}_vector")

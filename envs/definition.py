@@ -13,49 +13,41 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from envs.ranges import Range
 from maml_rl.rl.tasks import Task, TaskError
 
 __all__ = [
     "Array",
     "Definition",
-    "Interval",
     "Simulator",
     "TaskArrays",
+    "assign_tasks",
     "check_options",
+    "not_negative",
     "positive",
     "scaled_box",
+    "two_numbers",
     "whole",
 ]
 
 Array: TypeAlias = NDArray[np.float64]
 
 TaskArrays: TypeAlias = dict[str, Array]
-"""Task parameters of n environments: [n] for numbers, [n, d] for vectors."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A task parameter's range, drawn uniformly: numbers, or vectors of one length."""
-
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        low, high = np.asarray(self.low, float), np.asarray(self.high, float)
-        if low.shape != high.shape or low.ndim > 1 or not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise ValueError(f"a task range needs finite bounds of one shape, got {self.low} and {self.high}.")
-        if (low > high).any():
-            raise ValueError(f"a task range needs low <= high, got {self.low} and {self.high}.")
+"""Task parameters of n environments: [n] for numbers, [n, ...] for arrays."""
 
 
 class Simulator(Protocol):
-    """The dynamics of n environments. It holds no state of theirs."""
+    """The dynamics of n environments. It holds no state of theirs.
+
+    One whose dynamics depend on the task has a third method, ``assign(tasks)`` with the task of each environment; one
+    that holds threads has ``close()``.
+    """
 
     def initial(self, rng: np.random.Generator) -> Array:
         """The state of one environment at the start of an episode, [state]."""
 
     def advance(self, states: Array, controls: Array) -> Array:
-        """The states after one environment step, [n, state], from states [n, state] and controls [n, A]."""
+        """The states after one environment step, [n, state], from states [n, state] and controls [n, A] or [n]."""
 
 
 @dataclass(frozen=True)
@@ -66,34 +58,34 @@ class Definition:
         name: how messages call it.
         parameters: name -> range of the task's parameters.
         observation_space: of one environment.
-        action_space: of one environment; actions outside it are clipped.
+        action_space: of one environment; actions outside a Box are clipped, others refused.
         horizon: steps after which an episode is cut.
         observe: states [n, state] -> observations [n, O].
-        control: actions [n, A], clipped to the action space -> controls [n, A].
+        control: actions of the action space, [n, A] or [n] -> controls.
         reward: (states, controls, next states, tasks) -> rewards [n].
         terminated: (next states, tasks) -> whether the task ended the episode, [n].
         paint: (states of the episode so far [t, state], task, simulator) -> a picture [height, width, 3], uint8.
+        references: (task, steps) -> expected returns to hold others against, by name: "optimal", "random".
     """
 
     name: str
-    parameters: Mapping[str, Interval]
+    parameters: Mapping[str, Range]
     observation_space: spaces.Box
-    action_space: spaces.Box
+    action_space: spaces.Box | spaces.Discrete
     horizon: int
     observe: Callable[[Array], Array]
-    control: Callable[[Array], Array]
+    control: Callable[[NDArray[Any]], Array]
     reward: Callable[[Array, Array, Array, TaskArrays], Array]
     terminated: Callable[[Array, TaskArrays], NDArray[np.bool_]]
     paint: Callable[[Array, Task, Any], NDArray[np.uint8]]
+    references: Callable[[Task, int], dict[str, float]] | None = None
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
-        """Draws `count` tasks, each parameter uniform over its range and independent of the others."""
+        """Draws `count` tasks, each parameter from its range and independent of the others."""
         return [
-            {name: rng.uniform(interval.low, interval.high).tolist()  # type: ignore[union-attr]
-             if np.ndim(interval.low) else float(rng.uniform(interval.low, interval.high))
-             for name, interval in self.parameters.items()}
+            {name: np.asarray(values.draw(rng), float).tolist() for name, values in self.parameters.items()}
             for _ in range(count)
-        ]  # fmt: skip
+        ]
 
     def check_task(self, task: Task) -> Task:
         """The task with plain numbers.
@@ -105,17 +97,16 @@ class Definition:
             raise TaskError(f"a task of {self.name} has the keys {sorted(self.parameters)}, got {task!r}.")
         return {name: self._check_value(name, task[name]) for name in self.parameters}
 
-    def _check_value(self, name: str, value: Any) -> float | list[float]:
-        interval = self.parameters[name]
-        low, high = np.asarray(interval.low, float), np.asarray(interval.high, float)
+    def _check_value(self, name: str, value: Any) -> Any:
+        values = self.parameters[name]
         try:
             given = np.asarray(value, float)
         except (TypeError, ValueError):
             given = np.full((), np.nan)
-        if given.shape != low.shape or not ((given >= low) & (given <= high)).all():
-            raise TaskError(f"{name} of {self.name} must be within {interval.low} and {interval.high}, got {value!r}.")
-        plain: float | list[float] = given.tolist()
-        return plain
+        if given.shape != values.shape or not values.holds(given):
+            told = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
+            raise TaskError(f"{name} of {self.name} must be {values}, got {told}.")
+        return given.tolist()
 
     def stack_tasks(self, tasks: Sequence[Task]) -> TaskArrays:
         """Checked tasks as arrays, by parameter."""
@@ -125,19 +116,26 @@ class Definition:
                 checked[id(task)] = self.check_task(task)
         return {name: np.array([checked[id(task)][name] for task in tasks], float) for name in self.parameters}
 
-    def check_actions(self, actions: Any, count: int | None) -> Array:
-        """Actions as floats, clipped to the action space.
+    def check_actions(self, actions: Any, count: int | None) -> NDArray[Any]:
+        """Actions as floats, clipped to the action space, or as whole numbers of a discrete one.
 
         Raises:
-            ValueError: wrong shape, or an entry that is not a finite number.
+            ValueError: wrong shape, an entry that is not a finite number, or a choice that there is not.
         """
-        shape = self.action_space.shape if count is None else (count, *self.action_space.shape)
+        shape = (() if count is None else (count,)) + (self.action_space.shape or ())
+        if isinstance(self.action_space, spaces.Discrete):
+            return _check_choices(self.name, self.action_space, actions, shape)
         given = np.asarray(actions, np.float64)
         if given.shape != shape:
             raise ValueError(f"actions of {self.name} must be {shape}, got {given.shape}.")
         if not np.isfinite(given).all():
             raise ValueError(f"actions of {self.name} must be finite numbers, got {given[~np.isfinite(given)][0]}.")
         return np.clip(given, self.action_space.low, self.action_space.high)
+
+
+def assign_tasks(simulator: Simulator, tasks: Sequence[Task]) -> None:
+    """Tells a simulator whose dynamics depend on them the task of each environment."""
+    getattr(simulator, "assign", lambda tasks: None)(tasks)
 
 
 def positive(**numbers: float) -> None:
@@ -149,6 +147,31 @@ def positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"`{name}` must be a positive number, got {value!r}.")
+
+
+def not_negative(**numbers: float) -> None:
+    """Refuses constructor arguments that are negative or not finite, by name.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}.")
+
+
+def two_numbers(**pairs: Sequence[float]) -> tuple[float, float]:
+    """The pair of numbers that a constructor argument holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    ((name, pair),) = pairs.items()
+    try:
+        low, high = (float(value) for value in pair)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be two numbers, got {pair!r}.") from None
+    return low, high
 
 
 def whole(**numbers: int) -> None:
@@ -171,6 +194,17 @@ def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"reset options are {' and '.join(known)}, got {', '.join(unknown)}.")
+
+
+def _check_choices(name: str, space: spaces.Discrete, actions: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    given = np.asarray(actions)
+    if given.shape != shape or given.dtype.kind not in "iu":
+        raise ValueError(f"actions of {name} must be whole numbers of shape {shape}, got {given.dtype} {given.shape}.")
+    first, last = int(space.start), int(space.start + space.n - 1)
+    if ((given < first) | (given > last)).any():
+        wrong = given[(given < first) | (given > last)].flat[0]
+        raise ValueError(f"actions of {name} must be between {first} and {last}, got {wrong}.")
+    return given
 
 
 def scaled_box(size: int, scale: float) -> spaces.Box:

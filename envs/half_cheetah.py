@@ -1,15 +1,13 @@
-"""Half-cheetah goal velocity: run forward at a speed that the task chooses (Finn et al., 2017, section 5.3)."""
+"""Half-cheetahs that run at a speed or in a direction which the task chooses (Finn et al., 2017, section 5.3)."""
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box, whole
-from envs.mujoco_simulation import MujocoBatch, MujocoSerial, load_model, state_parts
-from envs.painting import paint_mujoco
+from envs.definition import Array, TaskArrays, not_negative, two_numbers
+from envs.mujoco_tasks import MujocoTask, States, single, vector
+from envs.painting import Mark
+from envs.ranges import Choice, Interval
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
 from maml_rl.rl.tasks import Task
@@ -17,9 +15,9 @@ from maml_rl.rl.tasks import Task
 if TYPE_CHECKING:
     import mujoco
 
-__all__ = ["half_cheetah_vel", "half_cheetah_vel_vector"]
+__all__ = ["half_cheetah_dir", "half_cheetah_dir_vector", "half_cheetah_vel", "half_cheetah_vel_vector"]
 
-_BOUND = 1e6  # far beyond any state; Gymnasium's checker warns of infinite bounds
+_TIMESTEP = 0.01  # of half_cheetah.xml, in s
 
 
 def _initial(model: "mujoco.MjModel", rng: np.random.Generator) -> tuple[Array, Array]:
@@ -29,50 +27,75 @@ def _initial(model: "mujoco.MjModel", rng: np.random.Generator) -> tuple[Array, 
     return positions, velocities
 
 
-def _define(
-    model: "mujoco.MjModel",
-    velocity_range: tuple[float, float] = (0.0, 2.0),
-    control_cost: float = 0.05,
-    frame_skip: int = 5,
-    action_scale: float = 1.0,
-    horizon: int = 200,
-) -> Definition:
-    positive(action_scale=action_scale)
-    whole(frame_skip=frame_skip, horizon=horizon)
-    if not isinstance(control_cost, Real) or not 0 <= control_cost < float("inf"):
-        raise ValueError(f"`control_cost` must be a number of at least 0, got {control_cost!r}.")
-    if np.shape(velocity_range) != (2,):
-        raise ValueError(f"`velocity_range` must be two numbers, got {velocity_range!r}.")
-    low, high = velocity_range
-    seconds = frame_skip * model.opt.timestep
-    positions, velocities = state_parts(model)
-    seen = slice(positions.start + 1, velocities.stop)  # all but the forward position
+def _observe(states: States) -> Array:
+    """All but the forward position."""
+    return np.concatenate([states.qpos[:, 1:], states.qvel], axis=1)
 
-    def speed(before: Array, after: Array) -> Array:
-        forward: Array = (after[:, positions.start] - before[:, positions.start]) / seconds
-        return forward
 
-    def reward(before: Array, controls: Array, after: Array, tasks: TaskArrays) -> Array:
+def _vel(
+    velocity_range: tuple[float, float] = (0.0, 2.0), control_cost: float = 0.05, frame_skip: int = 5, **numbers: Any
+) -> MujocoTask:
+    not_negative(control_cost=control_cost)
+    low, high = two_numbers(velocity_range=velocity_range)
+    speed = _speed_over(frame_skip)
+
+    def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
         """-|v - g| - c sum_i u_i^2."""
         cost: Array = np.square(controls).sum(-1)
         return -np.abs(speed(before, after) - tasks["velocity"]) - control_cost * cost
 
-    def paint(states: Array, task: Task, simulator: Any) -> NDArray[np.uint8]:
-        now = float(speed(states[-2][None], states[-1][None])[0]) if len(states) > 1 else 0.0
-        return paint_mujoco(simulator, states[-1], f"v {now:5.2f} m/s   goal {task['velocity']:.2f} m/s")
+    def caption(before: States, after: States, task: Task) -> str:
+        return f"v {float(speed(before, after)[0]):5.2f} m/s   goal {task['velocity']:.2f} m/s"
 
-    return Definition(
+    return MujocoTask(
         name="HalfCheetahVel",
-        parameters={"velocity": Interval(float(low), float(high))},
-        observation_space=spaces.Box(-_BOUND, _BOUND, (seen.stop - seen.start,), np.float64),
-        action_space=scaled_box(model.nu, action_scale),
-        horizon=horizon,
-        observe=lambda states: states[:, seen].copy(),
-        control=lambda actions: actions / action_scale,
+        xml="half_cheetah.xml",
+        parameters={"velocity": Interval(low, high)},
+        observe=_observe,
         reward=reward,
-        terminated=lambda after, tasks: np.zeros(len(after), bool),
-        paint=paint,
+        initial=_initial,
+        frame_skip=frame_skip,
+        caption=caption,
+        **numbers,
     )
+
+
+def _dir(control_cost: float = 0.05, frame_skip: int = 5, **numbers: Any) -> MujocoTask:
+    not_negative(control_cost=control_cost)
+    speed = _speed_over(frame_skip)
+
+    def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
+        """d v - c sum_i u_i^2."""
+        cost: Array = np.square(controls).sum(-1)
+        return tasks["direction"] * speed(before, after) - control_cost * cost
+
+    def caption(before: States, after: States, task: Task) -> str:
+        wanted = "forward" if task["direction"] > 0 else "backward"
+        return f"v {float(speed(before, after)[0]):5.2f} m/s   goal {wanted}"
+
+    return MujocoTask(
+        name="HalfCheetahDir",
+        xml="half_cheetah.xml",
+        parameters={"direction": Choice((-1.0, 1.0))},
+        observe=_observe,
+        reward=reward,
+        initial=_initial,
+        frame_skip=frame_skip,
+        caption=caption,
+        mark=lambda task: Mark(arrow=(task["direction"], 0.0)),
+        **numbers,
+    )
+
+
+def _speed_over(frame_skip: int) -> Any:
+    """Forward speed over an environment step, in m/s, as a function of the states before and after it."""
+    seconds = frame_skip * _TIMESTEP
+
+    def speed(before: States, after: States) -> Array:
+        forward: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / seconds
+        return forward
+
+    return speed
 
 
 def half_cheetah_vel(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
@@ -91,23 +114,30 @@ def half_cheetah_vel(render_mode: str | None = None, **numbers: Any) -> SingleTa
     Raises:
         ValueError: a number out of range.
     """
-    model = load_model("half_cheetah.xml")
-    definition = _define(model, **numbers)
-    return SingleTaskEnv(definition, MujocoSerial(model, numbers.get("frame_skip", 5), _initial), render_mode)
+    return single(_vel(**numbers), render_mode)
 
 
 def half_cheetah_vel_vector(
     num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
 ) -> NativeTaskVectorEnv:
-    """`num_envs` half-cheetahs at once; arguments as in `half_cheetah_vel`.
+    """`num_envs` half-cheetahs at once; arguments as in `half_cheetah_vel` and `envs.mujoco_tasks.vector`."""
+    return vector(_vel(**numbers), num_envs, max_episode_steps, num_threads)
 
-    Args:
-        num_envs: how many.
-        max_episode_steps: a shorter horizon.
-        num_threads: simulation threads; all cores where nothing is given. Results do not depend on it.
-        **numbers: as in `half_cheetah_vel`.
+
+def half_cheetah_dir(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
+    """A half-cheetah that is rewarded with r = d v - control_cost * sum u^2, v its forward speed over the step.
+
+    Task: ``{"direction": d}``, 1 for forward or -1 for backward. All else is as in `half_cheetah_vel`, but for
+    velocity_range.
+
+    Raises:
+        ValueError: a number out of range.
     """
-    model = load_model("half_cheetah.xml")
-    definition = _define(model, **numbers)
-    simulator = MujocoBatch(model, numbers.get("frame_skip", 5), _initial, num_threads)
-    return NativeTaskVectorEnv(definition, simulator, num_envs, max_episode_steps)
+    return single(_dir(**numbers), render_mode)
+
+
+def half_cheetah_dir_vector(
+    num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
+) -> NativeTaskVectorEnv:
+    """`num_envs` half-cheetahs at once; arguments as in `half_cheetah_dir` and `envs.mujoco_tasks.vector`."""
+    return vector(_dir(**numbers), num_envs, max_episode_steps, num_threads)

@@ -6,7 +6,8 @@ switch, agree to the last bit.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,20 @@ except (AttributeError, ImportError, OSError) as error:
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
 from envs.definition import Array
+from maml_rl.rl.tasks import Task
 
-__all__ = ["MujocoBatch", "MujocoSerial", "load_model", "state_parts"]
+__all__ = ["Initial", "Measure", "ModelFor", "MujocoBatch", "MujocoSerial", "load_model", "state_parts"]
 
 _SPEC = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 Initial = Callable[[mujoco.MjModel, np.random.Generator], tuple[Array, Array]]
 """(model, rng) -> (qpos, qvel) at the start of an episode."""
+
+Measure = Callable[[mujoco.MjModel, mujoco.MjData], Array]
+"""(model, data after a step) -> what the physical state does not say, such as contact forces, [M]."""
+
+ModelFor = Callable[[mujoco.MjModel, Task], mujoco.MjModel]
+"""(model, task) -> a changed copy of the model, of the same sizes."""
 
 
 def load_model(path: str) -> mujoco.MjModel:
@@ -42,12 +50,17 @@ def load_model(path: str) -> mujoco.MjModel:
 
     Args:
         path: an XML file, or the name of one of Gymnasium's.
+
+    Raises:
+        ValueError: there is no such file, or MuJoCo does not take it.
     """
     other: list[str] = []
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None if "deprecated" in text else other.append(text))
     try:
         model = mujoco.MjModel.from_xml_path(expand_model_path(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the MuJoCo model {path} cannot be loaded: {' '.join(str(error).split())}") from error
     finally:
         mujoco.set_mju_user_warning(before)
     for text in other:
@@ -68,63 +81,116 @@ class MujocoSerial:
         model: from `load_model`.
         frame_skip: physics steps for each environment step.
         initial: where episodes start.
+        measure: what stands behind the physics in a state, if anything.
+        model_for: the model of a task, where tasks differ in theirs.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, initial: Initial) -> None:
-        self.model, self.frame_skip, self._initial = model, frame_skip, initial
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        frame_skip: int,
+        initial: Initial,
+        measure: Measure | None = None,
+        model_for: ModelFor | None = None,
+    ) -> None:
+        self.model, self.frame_skip, self._initial, self._measure = model, frame_skip, initial, measure
+        self._model_for, self._models = model_for, [model]
         self.data = mujoco.MjData(model)
         self._size = mujoco.mj_stateSize(model, _SPEC)
+        self._measured = 0 if measure is None else len(measure(model, self.data))
 
     def initial(self, rng: np.random.Generator) -> Array:
-        """The state at the start of an episode, [state]."""
+        """The state at the start of an episode, [state]; what is measured after steps is 0 there."""
         positions, velocities = state_parts(self.model)
-        state = np.zeros(self._size)
+        state = np.zeros(self._size + self._measured)
         state[positions], state[velocities] = self._initial(self.model, rng)
         return state
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Makes the model of each environment's task."""
+        if self._model_for is not None:
+            self._models = models_of(tasks, self.model, self._model_for)
 
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
         after = np.empty_like(states)
-        for index, (state, control) in enumerate(zip(states, controls, strict=True)):
-            mujoco.mj_setState(self.model, self.data, state, _SPEC)
-            self.data.ctrl[:] = control
-            mujoco.mj_step(self.model, self.data, self.frame_skip)
-            mujoco.mj_getState(self.model, self.data, after[index], _SPEC)
+        models = self._models if len(self._models) == len(states) else [self.model] * len(states)
+        for index, (model, control) in enumerate(zip(models, controls, strict=True)):
+            self.advance_one(model, states[index], control, after[index])
         return after
+
+    def advance_one(self, model: mujoco.MjModel, state: Array, control: Array, after: Array) -> None:
+        """One environment's step, written into `after`."""
+        data, size = self.data, self._size
+        mujoco.mj_setState(model, data, state[:size], _SPEC)
+        data.ctrl[:] = control
+        mujoco.mj_step(model, data, self.frame_skip)
+        mujoco.mj_getState(model, data, after[:size], _SPEC)
+        if self._measure is not None:
+            mujoco.mj_rnePostConstraint(model, data)
+            after[size:] = self._measure(model, data)
 
 
 class MujocoBatch:
-    """Steps all environments in one call of `mujoco.rollout`, on threads; the result does not depend on their number.
+    """Steps all environments at once on threads; the result does not depend on their number.
+
+    One call of `mujoco.rollout` does it, which returns states only; where something is measured besides, each thread
+    steps a share of the environments.
 
     Args:
         model: from `load_model`.
         frame_skip: physics steps for each environment step.
         initial: where episodes start.
         num_threads: simulation threads; all cores this process may use where nothing is given.
+        measure: what stands behind the physics in a state, if anything.
+        model_for: the model of a task, where tasks differ in theirs.
     """
 
     def __init__(
-        self, model: mujoco.MjModel, frame_skip: int, initial: Initial, num_threads: int | None = None
+        self,
+        model: mujoco.MjModel,
+        frame_skip: int,
+        initial: Initial,
+        num_threads: int | None = None,
+        measure: Measure | None = None,
+        model_for: ModelFor | None = None,
     ) -> None:
         threads = _usable_cores() if num_threads is None else num_threads
         if threads < 1:
             raise ValueError(f"`num_threads` must be at least 1, got {threads}.")
-        self._serial = MujocoSerial(model, frame_skip, initial)
-        self.model, self.frame_skip = model, frame_skip
-        self._data = [mujoco.MjData(model) for _ in range(threads)]
-        self._rollout: Any = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._serials = [MujocoSerial(model, frame_skip, initial, measure) for _ in range(threads)]
+        self.model, self.frame_skip, self._model_for, self._models = model, frame_skip, model_for, [model]
+        self._data = [serial.data for serial in self._serials]
+        self._pool = ThreadPoolExecutor(threads) if measure is not None and threads > 1 else None
+        self._rollout: Any = None if measure else mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._states = np.empty((0, 0, 0))
 
     def initial(self, rng: np.random.Generator) -> Array:
         """The state at the start of an episode, [state]."""
-        return self._serial.initial(rng)
+        return self._serials[0].initial(rng)
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Makes the model of each environment's task."""
+        if self._model_for is not None:
+            self._models = models_of(tasks, self.model, self._model_for)
 
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
+        if len(self._models) != len(states):
+            self._models = [self.model] * len(states)
+        return self._rolled_out(states, controls) if self._rollout is not None else self._shared_out(states, controls)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._rollout is not None:
+            self._rollout.close()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _rolled_out(self, states: Array, controls: Array) -> Array:
         shape = (len(states), self.frame_skip, states.shape[1])
         if self._states.shape != shape:
             self._states = np.empty(shape)
-            self._models = [self.model] * len(states)
             self._sensors = np.empty((len(states), self.frame_skip, self.model.nsensordata))
         repeated = np.repeat(controls[:, None, :], self.frame_skip, axis=1)
         self._rollout.rollout(
@@ -139,9 +205,25 @@ class MujocoBatch:
         )
         return self._states[:, -1].copy()
 
-    def close(self) -> None:
-        """Ends the threads."""
-        self._rollout.close()
+    def _shared_out(self, states: Array, controls: Array) -> Array:
+        after = np.empty_like(states)
+
+        def work(worker: int) -> None:
+            for index in range(worker, len(states), len(self._serials)):
+                self._serials[worker].advance_one(self._models[index], states[index], controls[index], after[index])
+
+        if self._pool is None:
+            work(0)
+        else:
+            list(self._pool.map(work, range(len(self._serials))))
+        return after
+
+
+def models_of(tasks: Sequence[Task], model: mujoco.MjModel, model_for: ModelFor) -> list[mujoco.MjModel]:
+    """The model of each task; tasks that are one object share one."""
+    made = {id(task): task for task in tasks}
+    models = {key: model_for(model, task) for key, task in made.items()}
+    return [models[id(task)] for task in tasks]
 
 
 def _usable_cores() -> int:

@@ -1,5 +1,6 @@
 """2D navigation: a point walks to a goal it does not see (Finn et al., 2017, section 5.3)."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -7,7 +8,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.definition import Array, Definition, Interval, TaskArrays, positive, scaled_box, whole
+from envs.definition import Array, Definition, TaskArrays, positive, scaled_box, whole
+from envs.ranges import Interval, Outside, Range, Semicircle
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
 from maml_rl.rl.tasks import Task
@@ -16,13 +18,28 @@ __all__ = ["navigation_2d", "navigation_2d_vector"]
 
 
 class _Point:
-    """x' = x + u, from the origin."""
+    """x' = x + u, from the origin; a step that would touch an obstacle is not taken.
+
+    Args:
+        obstacles: discs, [m, 3]: the two coordinates of the centre and the radius.
+    """
+
+    def __init__(self, obstacles: Array) -> None:
+        self._centres, self._radii = obstacles[:, :2], obstacles[:, 2]
 
     def initial(self, rng: np.random.Generator) -> Array:
         return np.zeros(2)
 
     def advance(self, states: Array, controls: Array) -> Array:
-        return states + controls
+        if not len(self._radii):
+            return states + controls
+        from_centres = states[:, None] - self._centres
+        length = np.maximum(np.square(controls).sum(-1), 1e-300)[:, None]
+        # Where on its way, 0 to 1, the point comes closest to each centre.
+        closest = np.clip(-(from_centres * controls[:, None]).sum(-1) / length, 0.0, 1.0)
+        distances = np.square(from_centres + closest[..., None] * controls[:, None]).sum(-1)
+        free = (distances > np.square(self._radii)).all(-1)
+        return states + free[:, None] * controls
 
 
 def _define(
@@ -32,11 +49,18 @@ def _define(
     action_scale: float = 0.1,
     goal_radius: float = 0.01,
     reward: Literal["distance", "squared_distance"] = "distance",
-) -> Definition:
+    goals: Literal["square", "semicircle"] = "square",
+    obstacles: Sequence[Sequence[float]] = (),
+) -> tuple[Definition, _Point]:
+    discs = _checked_discs(obstacles)
     positive(goal_range=goal_range, max_step=max_step, action_scale=action_scale, goal_radius=goal_radius)
     whole(horizon=horizon)
     if reward not in ("distance", "squared_distance"):
         raise ValueError(f"`reward` must be 'distance' or 'squared_distance', got {reward!r}.")
+
+    if goals not in ("square", "semicircle"):
+        raise ValueError(f"`goals` must be 'square' or 'semicircle', got {goals!r}.")
+    places: Range = Interval((-goal_range,) * 2, (goal_range,) * 2) if goals == "square" else Semicircle(goal_range)
 
     def rewards(states: Array, controls: Array, after: Array, tasks: TaskArrays) -> Array:
         squared = ((after - tasks["goal"]) ** 2).sum(-1)
@@ -46,11 +70,11 @@ def _define(
         return np.all(np.abs(after - tasks["goal"]) < goal_radius, axis=-1)
 
     def paint(states: Array, task: Task, simulator: Any) -> NDArray[np.uint8]:
-        return _paint(states, np.asarray(task["goal"]), goal_range * 1.4, goal_radius)
+        return _paint(states, np.asarray(task["goal"]), goal_range * 1.4, goal_radius, discs)
 
-    return Definition(
+    definition = Definition(
         name="Navigation2D",
-        parameters={"goal": Interval((-goal_range,) * 2, (goal_range,) * 2)},
+        parameters={"goal": places if not len(discs) else Outside(places, tuple(map(tuple, discs.tolist())))},
         observation_space=spaces.Box(-max_step * horizon, max_step * horizon, (2,), np.float64),
         action_space=scaled_box(2, action_scale),
         horizon=horizon,
@@ -60,6 +84,21 @@ def _define(
         terminated=terminated,
         paint=paint,
     )
+    return definition, _Point(discs)
+
+
+def _checked_discs(obstacles: Sequence[Sequence[float]]) -> Array:
+    try:
+        discs = np.array([[float(number) for number in disc] for disc in obstacles])
+    except (TypeError, ValueError):
+        discs = np.full((1, 1), np.nan)
+    if not discs.size:
+        return np.zeros((0, 3))
+    if discs.ndim != 2 or discs.shape[1] != 3 or not np.isfinite(discs).all() or (discs[:, 2] <= 0).any():
+        raise ValueError(f"`obstacles` must be discs [x, y, radius] with positive radii, got {obstacles!r}.")
+    if (np.hypot(discs[:, 0], discs[:, 1]) <= discs[:, 2]).any():
+        raise ValueError(f"`obstacles` must leave the start at the origin free, got {obstacles!r}.")
+    return discs
 
 
 def navigation_2d(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
@@ -73,21 +112,27 @@ def navigation_2d(render_mode: str | None = None, **numbers: Any) -> SingleTaskE
             action_scale (0.1): actions in [-action_scale, action_scale] are mapped to [-max_step, max_step]; 0.1
             leaves them as they are (the paper), 1 is cbfinn/maml_rl's normalised policy. goal_radius (0.01): the
             episode ends once both |dx| and |dy| are below it. reward ("distance"): minus the distance to the goal
-            after the step, as both public codes have it, or "squared_distance", as the paper's text has it.
+            after the step, as both public codes have it, or "squared_distance", as the paper's text has it. goals
+            ("square"): or "semicircle", on the upper half of the circle of radius goal_range. obstacles (none): discs
+            [x, y, radius] which the point cannot enter: a step that would touch one is not taken. No goal lies in one.
 
     Raises:
-        ValueError: a number that is not positive, or another reward.
+        ValueError: a number that is not positive, another reward or other goals, or obstacles that cover the start.
     """
-    return SingleTaskEnv(_define(**numbers), _Point(), render_mode)
+    definition, point = _define(**numbers)
+    return SingleTaskEnv(definition, point, render_mode)
 
 
 def navigation_2d_vector(num_envs: int, max_episode_steps: int | None = None, **numbers: Any) -> NativeTaskVectorEnv:
     """`num_envs` points at once; arguments as in `navigation_2d`."""
-    return NativeTaskVectorEnv(_define(**numbers), _Point(), num_envs, max_episode_steps)
+    definition, point = _define(**numbers)
+    return NativeTaskVectorEnv(definition, point, num_envs, max_episode_steps)
 
 
-def _paint(states: Array, goal: Array, reach: float, goal_radius: float, size: int = 480) -> NDArray[np.uint8]:
-    """The path so far in blue on white, the start as a small ring, the goal as a red disc."""
+def _paint(
+    states: Array, goal: Array, reach: float, goal_radius: float, obstacles: Array, size: int = 480
+) -> NDArray[np.uint8]:
+    """The path so far in blue on white, the start as a small ring, the goal as a red disc, obstacles in grey."""
     picture = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(picture)
 
@@ -101,6 +146,8 @@ def _paint(states: Array, goal: Array, reach: float, goal_radius: float, size: i
 
     draw.line([(0, size / 2), (size, size / 2)], fill="#dddddd")
     draw.line([(size / 2, 0), (size / 2, size)], fill="#dddddd")
+    for x, y, radius in obstacles:
+        disc(np.array([x, y]), radius / reach * size / 2, fill="#999999")
     disc(goal, max(7.0, goal_radius / reach * size / 2), fill="#d62728")
     disc(np.zeros(2), 6, outline="#555555", width=2)
     if len(states) > 1:

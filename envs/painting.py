@@ -1,7 +1,7 @@
-"""Pictures of MuJoCo states, with a line of text drawn into them."""
+"""Pictures of MuJoCo states: the model's camera, a mark for the task, and a line of text."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -12,9 +12,24 @@ if TYPE_CHECKING:
     from envs.definition import Array
     from envs.mujoco_simulation import MujocoSerial
 
-__all__ = ["caption", "paint_mujoco"]
+__all__ = ["Mark", "caption", "paint_mujoco"]
 
 _SIZE = (360, 480)
+_RED = (0.84, 0.15, 0.16, 1.0)
+
+
+class Mark(NamedTuple):
+    """What is drawn into the scene to show the task.
+
+    Attributes:
+        position: of a ball, [3], in m; None for no ball.
+        radius: of the ball, in m.
+        arrow: (x, y) of the direction of an arrow above the robot; None for no arrow.
+    """
+
+    position: tuple[float, float, float] | None = None
+    radius: float = 0.2
+    arrow: tuple[float, float] | None = None
 
 
 @lru_cache(maxsize=4)
@@ -28,18 +43,53 @@ def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
         ) from error
 
 
-def paint_mujoco(simulator: "MujocoSerial", state: "Array", text: str) -> NDArray[np.uint8]:
-    """The state from the model's first camera, with `text` at the lower edge, [360, 480, 3]."""
+def paint_mujoco(simulator: "MujocoSerial", state: "Array", text: str, mark: Mark | None = None) -> NDArray[np.uint8]:
+    """The state from a camera that follows the robot, with the mark and with `text` at the lower edge, [360, 480, 3].
+
+    The camera is the model's first one; where a mark has a place that may be far away, one from above that sees both.
+    """
     model, data = simulator.model, simulator.data
     mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
     mujoco.mj_forward(model, data)
     renderer = _renderer(model)
-    renderer.update_scene(data, camera=0 if model.ncam else -1)
+    far = mark is not None and mark.position is not None
+    camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else -1)
+    renderer.update_scene(data, camera=camera)
+    if mark is not None:
+        _draw_mark(renderer.scene, mark, data.xpos[1])
     return caption(renderer.render(), text)
+
+
+def _above(robot: "Array", mark: Mark) -> mujoco.MjvCamera:
+    camera = mujoco.MjvCamera()
+    camera.lookat[:] = (robot + np.asarray(mark.position)) / 2
+    camera.distance = 6.0 + 1.2 * float(np.linalg.norm(robot[:2] - np.asarray(mark.position)[:2]))
+    camera.elevation, camera.azimuth = -50.0, 90.0
+    return camera
+
+
+def _draw_mark(scene: mujoco.MjvScene, mark: Mark, robot: "Array") -> None:
+    if mark.position is not None:
+        _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, (mark.radius,) * 3, mark.position, np.eye(3))
+    if mark.arrow is not None:
+        along = np.array([*mark.arrow, 0.0]) / np.hypot(*mark.arrow)
+        side = np.cross([0.0, 0.0, 1.0], along)
+        # An arrow points along its frame's third axis.
+        frame = np.stack([side, np.cross(along, side), along], axis=1)
+        _add(scene, mujoco.mjtGeom.mjGEOM_ARROW, (0.04, 0.04, 0.8), robot + np.array([0.0, 0.0, 0.7]), frame)
+
+
+def _add(scene: mujoco.MjvScene, kind: int, size: tuple[float, ...], position: Any, frame: "Array") -> None:
+    if scene.ngeom < scene.maxgeom:
+        geom = scene.geoms[scene.ngeom]
+        mujoco.mjv_initGeom(geom, kind, np.array(size), np.asarray(position, float), frame.flatten(), np.array(_RED))
+        scene.ngeom += 1
 
 
 def caption(frame: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     """The frame with `text` on a dark band at its lower edge."""
+    if not text:
+        return frame
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture, "RGBA")
     width, height = picture.size

@@ -7,13 +7,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator, check_options
+from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
 from maml_rl.rl.tasks import Task
 
 __all__ = ["SingleTaskEnv"]
 
 
-class SingleTaskEnv(gym.Env[Array, Array]):
+class SingleTaskEnv(gym.Env[Array, Any]):
     """Steps one environment of a `Definition`; satisfies `maml_rl.rl.tasks.TaskEnv`.
 
     A task is set by `set_task` or by ``reset(options={"task": task})``, and stays until the next one; without either
@@ -42,6 +42,11 @@ class SingleTaskEnv(gym.Env[Array, Array]):
         """Draws `count` tasks."""
         return self.definition.sample_tasks(count, rng)
 
+    def reference_returns(self, task: Task) -> dict[str, float]:
+        """Expected returns of an episode to hold others against, such as the optimum; none where none are known."""
+        known = self.definition.references
+        return {} if known is None else known(task, self.horizon)
+
     def set_task(self, task: Task) -> None:
         """Makes `task` the next reset's; ends the episode.
 
@@ -50,6 +55,7 @@ class SingleTaskEnv(gym.Env[Array, Array]):
         """
         self._task = self.definition.check_task(task)
         self._running = False
+        assign_tasks(self.simulator, [self._task])
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Starts an episode; ``options={"task": task}`` sets the task first."""
@@ -58,12 +64,12 @@ class SingleTaskEnv(gym.Env[Array, Array]):
         if options and "task" in options:
             self.set_task(options["task"])
         if self._task is None:
-            self._task = self.sample_tasks(1, self.np_random)[0]
+            self.set_task(self.sample_tasks(1, self.np_random)[0])
         self._states = [self.simulator.initial(self.np_random)]
         self._running = True
         return self.definition.observe(self._states[-1][None])[0], {"task": deepcopy(self._task)}
 
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One environment step; info holds the task.
 
         Raises:

@@ -11,13 +11,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator, check_options
+from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
 from maml_rl.rl.tasks import Task
 
 __all__ = ["NativeTaskVectorEnv"]
 
 
-class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
+class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
     """Steps n environments of a `Definition` in lockstep; satisfies `maml_rl.rl.tasks.VectorTaskEnv`.
 
     It returns, bitwise, what n `SingleTaskEnv` with the same seeds, tasks and actions return. It never resets by
@@ -47,7 +47,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._tasks: list[Task | None] = [None] * num_envs
         self._task_arrays = {
-            name: np.zeros((num_envs, *np.shape(interval.low))) for name, interval in definition.parameters.items()
+            name: np.zeros((num_envs, *values.shape)) for name, values in definition.parameters.items()
         }
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._running = np.zeros(num_envs, bool)
@@ -63,6 +63,11 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         """Draws `count` tasks."""
         return self.definition.sample_tasks(count, rng)
 
+    def reference_returns(self, task: Task) -> dict[str, float]:
+        """Expected returns of an episode to hold others against, such as the optimum; none where none are known."""
+        known = self.definition.references
+        return {} if known is None else known(task, self.horizon)
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; ends all episodes.
 
@@ -75,6 +80,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         self._task_arrays = self.definition.stack_tasks(tasks)
         self._tasks = list(tasks)
         self._running[:] = False
+        assign_tasks(self.simulator, tasks)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -98,15 +104,18 @@ class NativeTaskVectorEnv(VectorEnv[Array, Array, Array]):
         seeds: Any = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, Integral) else seed
         if seeds is not None and len(seeds) != self.num_envs:
             raise ValueError(f"`seed` must have {self.num_envs} entries, one for each environment, got {len(seeds)}.")
+        drawing = any(task is None for task in self._tasks)
         for index in np.flatnonzero(mask):
             self._start(int(index), None if seeds is None else seeds[int(index)])
+        if drawing and None not in self._tasks:
+            assign_tasks(self.simulator, [task for task in self._tasks if task is not None])
         self._running[mask] = True
         self._elapsed[mask] = 0
         assert self._states is not None
         return self.definition.observe(self._states), {}
 
     def step(  # type: ignore[override]  # Gymnasium has one array type for rewards and flags
-        self, actions: Array
+        self, actions: Any
     ) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """One step of every sub-environment.
 

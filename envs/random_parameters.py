@@ -1,0 +1,173 @@
+"""Walkers and hoppers whose bodies the task changes: masses, inertias, damping and friction.
+
+After the environments that ProMP (Rothfuss et al., 2019) and PEARL (Rakelly et al., 2019) were tried on: every number
+of the model times base^u, u uniform in [-3, 3], with base 1.5, and 1.3 for the damping.
+"""
+
+import copy
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.definition import Array, TaskArrays, not_negative, positive
+from envs.mujoco_simulation import load_model
+from envs.mujoco_tasks import MujocoTask, States, single, vector
+from envs.ranges import Interval
+from envs.single import SingleTaskEnv
+from envs.vector import NativeTaskVectorEnv
+from maml_rl.rl.tasks import Task
+
+__all__ = [
+    "changed_model",
+    "hopper_rand_params",
+    "hopper_rand_params_vector",
+    "walker_2d_rand_params",
+    "walker_2d_rand_params_vector",
+]
+
+_TIMESTEP = 0.002  # of both model files, in s
+_BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
+
+
+def changed_model(model: mujoco.MjModel, task: Task) -> mujoco.MjModel:
+    """A copy of the model whose numbers are multiplied by base^u, u being the task's.
+
+    Args:
+        model: the original.
+        task: "mass" and "inertia", an exponent for each body but the world; "damping", one for each degree of freedom
+            that is damped; "friction", one for each geom.
+    """
+    changed = copy.copy(model)
+    factors = {name: base ** np.asarray(task[name], float) for name, base in _BASES.items()}
+    changed.body_mass[1:] *= factors["mass"]
+    changed.body_inertia[1:] *= factors["inertia"][:, None]
+    changed.dof_damping[_damped(model)] *= factors["damping"]
+    changed.geom_friction[:] *= factors["friction"][:, None]
+    mujoco.mj_setConst(changed, mujoco.MjData(changed))
+    return changed
+
+
+def _damped(model: mujoco.MjModel) -> NDArray[np.bool_]:
+    damped: NDArray[np.bool_] = model.dof_damping.ravel()[: model.nv] > 0
+    return damped
+
+
+def _initial(model: mujoco.MjModel, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Gymnasium's: positions of the model file and zero velocities, both plus U[-0.005, 0.005]."""
+    positions = model.qpos0 + rng.uniform(low=-5e-3, high=5e-3, size=model.nq)
+    return positions, rng.uniform(low=-5e-3, high=5e-3, size=model.nv)
+
+
+def _observe(states: States) -> Array:
+    """Walker2d-v5's and Hopper-v5's: all positions but the first, velocities clipped to [-10, 10]."""
+    return np.concatenate([states.qpos[:, 1:], np.clip(states.qvel, -10.0, 10.0)], axis=1)
+
+
+def _walker_stands(states: States) -> NDArray[np.bool_]:
+    height, angle = states.qpos[:, 1], states.qpos[:, 2]
+    stands: NDArray[np.bool_] = (height > 0.8) & (height < 2.0) & (np.abs(angle) < 1.0)
+    return stands
+
+
+def _hopper_stands(states: States) -> NDArray[np.bool_]:
+    height, angle = states.qpos[:, 1], states.qpos[:, 2]
+    rest = np.concatenate([states.qpos[:, 2:], states.qvel], axis=1)
+    stands: NDArray[np.bool_] = (height > 0.7) & (np.abs(angle) < 0.2) & (np.abs(rest) < 100.0).all(-1)
+    return stands
+
+
+def _running(
+    name: str,
+    xml: str,
+    stands: Any,
+    log_scale: float = 3.0,
+    control_cost: float = 1e-3,
+    survival: float = 1.0,
+    frame_skip: int = 4,
+    **numbers: Any,
+) -> MujocoTask:
+    positive(log_scale=log_scale)
+    not_negative(control_cost=control_cost, survival=survival)
+    model = load_model(xml)
+    sizes = {
+        "mass": model.nbody - 1,
+        "inertia": model.nbody - 1,
+        "damping": int(_damped(model).sum()),
+        "friction": model.ngeom,
+    }
+    seconds = frame_skip * _TIMESTEP
+
+    def speed(before: States, after: States) -> Array:
+        forward: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / seconds
+        return forward
+
+    def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
+        """v - c sum_i u_i^2, and the survival bonus while it stands."""
+        return speed(before, after) + survival * stands(after) - control_cost * np.square(controls).sum(-1)
+
+    return MujocoTask(
+        name=name,
+        xml=xml,
+        parameters={part: Interval((-log_scale,) * size, (log_scale,) * size) for part, size in sizes.items()},
+        observe=_observe,
+        reward=reward,
+        terminated=lambda after, tasks: ~stands(after),
+        initial=_initial,
+        frame_skip=frame_skip,
+        model_for=changed_model,
+        caption=lambda before, after, task: f"v {float(speed(before, after)[0]):5.2f} m/s",
+        **numbers,
+    )
+
+
+def _walker(**numbers: Any) -> MujocoTask:
+    return _running("Walker2dRandParams", "walker2d_v5.xml", _walker_stands, **numbers)
+
+
+def _hopper(**numbers: Any) -> MujocoTask:
+    return _running("HopperRandParams", "hopper.xml", _hopper_stands, **numbers)
+
+
+def walker_2d_rand_params(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
+    """A walker with a body of its own in every task, and r = v + survival - control_cost * sum u^2.
+
+    Observation, [17], reward and end of an episode are those of Gymnasium's Walker2d-v5. Task: exponents
+    ``{"mass": [7], "inertia": [7], "damping": [6], "friction": [8]}``, see `changed_model`.
+
+    Args:
+        render_mode: None or "rgb_array".
+        **numbers: log_scale (3): the exponents are uniform in [-log_scale, log_scale]. control_cost (0.001). survival
+            (1). frame_skip (4): physics steps of 0.002 s for each action. action_scale (1). horizon (200).
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    return single(_walker(**numbers), render_mode)
+
+
+def walker_2d_rand_params_vector(
+    num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
+) -> NativeTaskVectorEnv:
+    """`num_envs` walkers at once; arguments as in `walker_2d_rand_params` and `envs.mujoco_tasks.vector`."""
+    return vector(_walker(**numbers), num_envs, max_episode_steps, num_threads)
+
+
+def hopper_rand_params(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
+    """A hopper with a body of its own in every task; otherwise as `walker_2d_rand_params`.
+
+    Observation, [11], reward and end of an episode are those of Gymnasium's Hopper-v5. Task: exponents
+    ``{"mass": [4], "inertia": [4], "damping": [3], "friction": [5]}``.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    return single(_hopper(**numbers), render_mode)
+
+
+def hopper_rand_params_vector(
+    num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
+) -> NativeTaskVectorEnv:
+    """`num_envs` hoppers at once; arguments as in `hopper_rand_params` and `envs.mujoco_tasks.vector`."""
+    return vector(_hopper(**numbers), num_envs, max_episode_steps, num_threads)

@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
         curve, steps = read_learning(folder, label), read_adaptation(folder, label)
         if curve is None and steps is None:
             raise UsageError(f"{folder} has neither a learning curve in progress.csv nor an evaluation.json.")
+        if curve is None and (folder / "progress.csv").is_file():
+            print(f"note: {label} has no point of its learning curve yet and is left out.", file=sys.stderr)
         learning += [] if curve is None else [curve]
         adaptation += [] if steps is None else [steps]
     require_alike(learning, adaptation)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from maml_rl.run import evaluate
 from maml_rl.run.cli import exit_code, settings_of
-from maml_rl.run.held_out import Options, draw_fits, evaluation_of
+from maml_rl.run.held_out import Options, draw_fits, evaluation_of, with_defaults
 from maml_rl.run.opening import open_run
 
 
@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
     options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output or options.run)
     with open_run(Path(options.run), options.checkpoint, options.device, options.data, options.ensemble or 1) as opened:
+        with_defaults(options, opened)  # a wrong option is told before any work
         evaluate.require_folder(output)
         with tqdm(desc="evaluating", leave=False) as bar:
             result, found = evaluation_of(opened, options, bar.update)

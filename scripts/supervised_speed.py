@@ -111,8 +111,9 @@ def _given() -> FewShot:
 
 
 def _passes(system: MAML, params: dict[str, Tensor]) -> Callable[[], dict[str, float]]:
-    """Times the passes of a meta-iteration one by one, all tasks with weights of their own."""
+    """Times the passes of a meta-iteration one by one: the inner one from shared weights, the outer one from adapted."""
     tasks = system.draw(0, 0, 0, IMAGE_TASKS, "train")
+    shared = {name: leaf.detach().clone().requires_grad_() for name, leaf in params.items()}
     own = {name: leaf.contiguous().requires_grad_() for name, leaf in expand(params, IMAGE_TASKS).items()}
 
     def loss(params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
@@ -121,11 +122,11 @@ def _passes(system: MAML, params: dict[str, Tensor]) -> Callable[[], dict[str, f
     def run() -> dict[str, float]:
         _synchronise(system.config.device)
         began = time.perf_counter()
-        gradient = torch.func.vmap(torch.func.grad(loss))(own, *tasks.support)
+        gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(shared, *tasks.support)
         _synchronise(system.config.device)
         first = time.perf_counter()
         total = sum(leaf.sum() for leaf in gradient.values())
-        torch.autograd.grad(total, list(own.values()), allow_unused=True)
+        torch.autograd.grad(total, list(shared.values()), allow_unused=True)
         _synchronise(system.config.device)
         second = time.perf_counter()
         values = torch.func.vmap(loss)(own, *tasks.query)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 
@@ -30,18 +31,35 @@ def main(argv: Sequence[str]) -> int:
         folder = RunFolder.open(path)
         config = instantiate(parser, settings, system)
         _require_same_run(folder.config, config)
-        folder.load("last")
+        done = folder.load("last")["iteration"]
+        if config.iterations < done:
+            raise UsageError(f"{path} has {done} iterations already, got --iterations {config.iterations}.")
     else:
         RunFolder.require_free(path)
         config = instantiate(parser, settings, system)
     built = build_system(SYSTEMS[system][1], config)
+    identity = getattr(built, "data_identity", dict)()
     try:
-        folder = folder.with_config(config) if settings.resume else RunFolder.create(path, system, config)
+        if settings.resume:
+            folder.require_same_data(identity)
+            folder = folder.with_config(config)
+        else:
+            folder = RunFolder.create(path, system, config, identity)
+            for remark in getattr(config, "remarks", list)():
+                print(f"note: {remark}")
+        done = folder.load("last")["iteration"] if settings.resume else 0
+        print(f"training {system} on {_task_named(config)} to {config.iterations} iterations, from {done}, in {path}")
         finished = train(built, folder, config.iterations, settings.resume)
     finally:
         built.close()
     print(f"run folder: {path}")
     return 0 if finished else 130
+
+
+def _task_named(config: Any) -> str:
+    """The environment or the distribution of tasks."""
+    part = getattr(config, "environment", None) or config.distribution
+    return str(part.id)
 
 
 def _own_config(argv: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from maml_rl.run.folder import RunFolder
 from maml_rl.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,13 @@ def test_the_readmes_example_adapts(capsys: pytest.CaptureFixture[str]) -> None:
     losses = [float(number) for number in re.findall(r"[\d.]+", capsys.readouterr().out)]
     assert len(losses) == 4
     assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs/results").rglob("config.yaml")), ids=lambda path: path.parent.name
+)
+def test_stored_runs_can_be_opened(path: Path) -> None:
+    RunFolder.open(path.parent)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

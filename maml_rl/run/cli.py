@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from maml_rl.run.config import LineParser, read_settings
@@ -17,6 +18,8 @@ __all__ = ["build_system", "exit_code", "settings_of"]
 def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Runs `main` and turns its failures into a line on standard error and an exit code."""
     keep_freed_memory()
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # modules of one's own are found in the working folder, behind all others
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except UsageError as error:

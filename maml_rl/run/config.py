@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -35,7 +36,16 @@ class LineParser(ArgumentParser):  # type: ignore[misc]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing the usage of all options."""
-        raise UsageError(" ".join(str(message).split())) from ex
+        raise UsageError(_in_plain_words(" ".join(str(message).split()))) from ex
+
+
+def _in_plain_words(message: str) -> str:
+    """A value that fits none of the allowed kinds, without the parser's account of each kind that it tried."""
+    found = re.search(r'Parser key "([\w.]+)".*?Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$', message)
+    if found is None:
+        return message
+    kinds = found[2].replace("typing.", "").replace("<class '", "").replace("'>", "").replace("NoneType", "null")
+    return f"`{found[1]}` must be one of {kinds}, got {found[3]}."
 
 
 def parser_for(system: str, **kwargs: Any) -> LineParser:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from maml_rl.run.figure import save_figure
@@ -35,7 +36,7 @@ def draw_curves(curves: Curves, path: Path) -> Path:
         RunFault: the file cannot be written.
     """
     count = len(curves.truth)
-    return save_figure(lambda figure: _draw(curves, figure), (4.2 * count, 3.6), path)
+    return save_figure(lambda figure: _draw(curves, figure), (4.2 * count, 3.9), path)
 
 
 def _draw(curves: Curves, figure: Any) -> None:
@@ -45,10 +46,25 @@ def _draw(curves: Curves, figure: Any) -> None:
         axes.plot(curves.places, curves.truth[task], color="#d62728", linewidth=1.5, label="truth")
         steps = sorted(curves.fitted)
         for step, (color, style) in zip(steps, styles[-len(steps) :], strict=True):
-            label = "before" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"
+            label = _label(step, only=len(steps) == 1)
             axes.plot(curves.places, curves.fitted[step][task], style, color=color, label=label)
-        axes.plot(curves.support_inputs[task], curves.support_targets[task], "^", color="#9467bd", label="examples")
+        axes.plot(
+            curves.support_inputs[task],
+            curves.support_targets[task],
+            "^",
+            color="#9467bd",
+            label=f"{len(curves.support_inputs[task])} examples",
+        )
         axes.set_xlabel("x")
         axes.set_ylabel("y")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+        sensible = np.concatenate([curves.truth[task], curves.support_targets[task], curves.fitted[steps[0]][task]])
+        low, high = sensible.min(), sensible.max()
+        axes.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))  # what diverged leaves the picture
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(steps) + 2, fontsize=9)
+
+
+def _label(step: int, only: bool) -> str:
+    if only:
+        return "prediction"
+    return "before" if step == 0 else f"after {step} step{'s' if step > 1 else ''}"

@@ -93,7 +93,7 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     }
     arrays = _task_arrays(evaluation.tasks)
     try:
-        paths[0].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        paths[0].write_text(json.dumps(summary, indent=2, default=_plain) + "\n", encoding="utf-8")
         np.savez(paths[1], **{**evaluation.arrays, **arrays})  # type: ignore[arg-type]
     except OSError as error:
         raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
@@ -119,6 +119,11 @@ def _finite_or_none(values: NDArray[np.float64]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numpy's numbers as numbers, anything else as Python shows it."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else repr(value)
+
+
 def _plus_minus(mean: float, error: float, digits: int) -> str:
     shown = [f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}" for value in (mean, error)]
     return shown[0] if np.isnan(error) and not np.isnan(mean) else " +- ".join(shown)
@@ -131,7 +136,9 @@ def _draw(evaluation: Evaluation, figure: Any) -> None:
     axes = figure.subplots()
     axes.plot(steps, per_task, color="#1f77b4", alpha=0.15, linewidth=0.8)
     axes.errorbar(steps, means, np.nan_to_num(errors), color="#d62728", marker="o", capsize=4, linewidth=2)
-    axes.set_xticks(steps)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if evaluation.measure == "error" and np.nanmax(means) > 1e3 * np.nanmin(means) > 0:
+        axes.set_yscale("log")  # adaptation diverged
     axes.set_xlabel("gradient steps")
     axes.set_ylabel("mean squared error" if evaluation.measure == "error" else evaluation.measure)
     about = evaluation.settings.get("environment") or evaluation.settings.get("distribution", "")

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from maml_rl.run.files import write_atomically
 
 __all__ = ["RunFolder"]
 
+_DATA = "data.json"
 _PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "stable_baselines3", "jsonargparse", "tensorboard")
 
 
@@ -36,8 +37,10 @@ class RunFolder:
     config: Any
 
     @classmethod
-    def create(cls, path: Path, system: str, config: Any) -> "RunFolder":
-        """Makes the folder and writes configuration and versions.
+    def create(
+        cls, path: Path, system: str, config: Any, data_identity: Mapping[str, str] | None = None
+    ) -> "RunFolder":
+        """Makes the folder and writes configuration, versions, and what tells the data from others.
 
         Raises:
             UsageError: the folder exists and is not empty, or cannot be made.
@@ -47,6 +50,8 @@ class RunFolder:
         try:
             (path / "checkpoints").mkdir(parents=True)
             (path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+            if data_identity:
+                (path / _DATA).write_text(json.dumps(data_identity, indent=2) + "\n", encoding="utf-8")
             (path / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"run folder {path} cannot be written: {error.strerror}.") from error
@@ -84,6 +89,21 @@ class RunFolder:
             raise UsageError(f"{path} is not a run folder: it has no config.yaml.")
         system, config = load_config(path / "config.yaml")
         return cls(path, system, config)
+
+    def require_same_data(self, identity: Mapping[str, str]) -> None:
+        """Raises `UsageError` if the run was trained on data with another identity."""
+        try:
+            stored = json.loads((self.path / _DATA).read_text(encoding="utf-8"))
+        except OSError:
+            return  # none was stored
+        except ValueError as error:
+            raise UsageError(f"{self.path / _DATA} is damaged: {error}.") from error
+        changed = sorted(name for name in {*stored, *identity} if stored.get(name) != identity.get(name))
+        if changed:
+            raise UsageError(
+                f"these are not the tasks that {self.path} was trained on ({changed[0]}: {stored.get(changed[0])}, now "
+                f"{identity.get(changed[0])}): what was held out then may not be now."
+            )
 
     def save(self, which: str, content: dict[str, Any]) -> None:
         """Writes a checkpoint (see `checkpoint.save`)."""

@@ -14,7 +14,7 @@ from maml_rl.run.evaluate import Evaluation
 from maml_rl.run.opening import OpenedRun
 from maml_rl.systems.maml import Measured
 
-__all__ = ["Options", "draw_fits", "evaluation_of"]
+__all__ = ["Options", "draw_fits", "evaluation_of", "with_defaults"]
 
 _OWN: dict[str, dict[str, Any]] = {
     "supervised": {"steps": None, "tasks": 600, "ensemble": 1, "split": "test", "support": None},
@@ -73,7 +73,7 @@ def evaluation_of(opened: OpenedRun, options: Options, progress: Callable[[], An
         UsageError: an option that goes with the other kind of run.
     """
     kind = opened.system.kind
-    chosen = _with_defaults(options, kind, opened)
+    chosen = with_defaults(options, opened)
     began = time.perf_counter()
     evaluation, found = (_supervised if kind == "supervised" else _returns)(opened, options, chosen, progress)
     about = {name: value for name, value in asdict(options).items() if name not in ("output", "tasks", "data")}
@@ -113,7 +113,13 @@ def draw_fits(opened: OpenedRun, options: Options, measured: Any, folder: Path) 
     return [draw_curves(curves, folder / "curves.png")]
 
 
-def _with_defaults(options: Options, kind: str, opened: OpenedRun) -> dict[str, Any]:
+def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
+    """What is to be done with this kind of run.
+
+    Raises:
+        UsageError: an option that goes with the other kind, or more rates than steps.
+    """
+    kind = opened.system.kind
     own = _OWN[kind]
     foreign = {name for names in _OWN.values() for name in names} - own.keys()
     wrong = sorted(name for name in foreign if getattr(options, name) is not None)
@@ -122,6 +128,8 @@ def _with_defaults(options: Options, kind: str, opened: OpenedRun) -> dict[str, 
     chosen = {name: own[name] if getattr(options, name) is None else getattr(options, name) for name in own}
     if chosen["steps"] is None:
         chosen["steps"] = opened.config.test.steps
+    if options.rates is not None and len(options.rates) > max(chosen["steps"], 1):
+        raise UsageError(f"`rates` has {len(options.rates)} entries, there are {chosen['steps']} gradient steps.")
     if chosen.get("support", 0) is None:
         chosen["support"] = opened.config.support
     return chosen
@@ -164,9 +172,10 @@ def _supervised(
     settings = {"distribution": config.distribution.id, "arguments": arguments}
     if config.network.id == "conv4":
         settings["norm"] = config.network.norm
-    examples = measured.outputs[0].shape[1]
+    examples, adapted = measured.outputs[0].shape[1], measured.tasks.support.inputs.shape[1]
     protocol = f", protocol {arguments['protocol']}" if "protocol" in arguments else ""
-    sizes = f"{examples} examples each ({chosen['split']} split{protocol}{_norm_note(config)})"
+    about = f"{chosen['split']} split{protocol}{_norm_note(config)}"
+    sizes = f"adapted on {adapted} examples each, measured on {examples} ({about})"
     arrays = {system.measure: measured.values}
     return Evaluation(system.measure, measured.values, tasks, settings, arrays, sizes), measured
 

@@ -52,6 +52,8 @@ def open_run(
         UsageError: no run, no checkpoint, one that does not fit, or a device or data there are none of.
     """
     folder = RunFolder.open(path)
+    if ensemble > 1 and checkpoint == "last":
+        raise UsageError("an ensemble is of the best states by validation; leave --checkpoint last out.")
     if checkpoint == "best" and not folder.has("best") and folder.has("last"):
         checkpoint = "last"  # no epoch has ended yet
     stored = folder.load(checkpoint)
@@ -63,6 +65,7 @@ def open_run(
     config = constructor.for_use(dataclasses.replace(folder.config, **changes))
     system = build_system(constructor, config)
     try:
+        folder.require_same_data(getattr(system, "data_identity", dict)())
         fresh = system.initial_state()
         states = [fitted(state, fresh, path) for state in loaded]
         state = states[0] if ensemble == 1 else fitted(stored["state"], fresh, path)

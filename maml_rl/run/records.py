@@ -57,6 +57,8 @@ class Records:
         """
         row = {"iteration": iteration, **metrics}
         try:
+            if self._columns is not None and row.keys() - set(self._columns):
+                self._widen(list(row))
             with self._path.open("a", newline="") as file:
                 file.write(self._lines([row], header=self._columns is None))
             for name, value in metrics.items():
@@ -70,7 +72,7 @@ class Records:
     def _lines(self, rows: Sequence[dict[str, Any]], header: bool) -> str:
         text = io.StringIO()
         self._columns = self._columns or list(rows[0])
-        writer = csv.DictWriter(text, self._columns)
+        writer = csv.DictWriter(text, self._columns, restval="nan")
         if header:
             writer.writeheader()
         writer.writerows(rows)
@@ -83,6 +85,14 @@ class Records:
         whole = [row for row in rows if None not in row.values() and row["iteration"].isdigit()]
         kept = [row for row in whole if int(row["iteration"]) < iteration]
         text = self._lines(kept, header=True) if kept else ""
+        write_atomically(self._path, lambda file: file.write(text.encode()))
+
+    def _widen(self, names: list[str]) -> None:
+        """Adds columns to a file that an earlier version of the system began."""
+        with self._path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        self._columns = [*(self._columns or []), *(name for name in names if name not in (self._columns or []))]
+        text = self._lines(rows, header=True)
         write_atomically(self._path, lambda file: file.write(text.encode()))
 
 

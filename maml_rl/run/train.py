@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
@@ -38,7 +38,10 @@ class System(Protocol):
         """The next state, and metrics of the one that came in."""
 
     def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
-        """Metrics of the state that `iteration` iterations made, always under the same names; nan where not due."""
+        """Metrics of the state that `iteration` iterations made, always under the same names; nan where not due.
+
+        The selection metric is -inf where it is due and not finite.
+        """
 
     def summary(self, metrics: dict[str, float]) -> str:
         """A few words for the progress bar."""
@@ -75,23 +78,20 @@ def train(
     progress = _Progress.resumed(folder, system) if resume else _Progress(system.initial_state())
     if not resume:
         folder.save("last", progress.content())
-    if progress.iteration >= iterations:
+    if progress.iteration >= iterations and not progress.row.counted:
         say(f"the run already has {progress.iteration} iterations; ask for more by --iterations.")
         return True
     watch = _GainWatch()
-    try:
-        with (
-            Records(folder.path, progress.iteration) as records,
-            Interrupts() as interrupts,
-            _bar(progress, iterations) as bar,
-        ):
-            while progress.iteration < iterations:
-                block = min(
-                    system.report_every - progress.iteration % system.report_every, iterations - progress.iteration
-                )
+    with (
+        Interrupts() as interrupts,
+        Records(folder.path, progress.iteration) as records,
+        tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True) as bar,
+    ):
+        try:
+            while progress.iteration < iterations or progress.row.counted:
                 with interrupts.welcome():
-                    state, metrics, validation = _iterate(system, progress, block, bar)
-                _take_over(progress, state, metrics, validation, block, system, folder)
+                    metrics, validation = _finish_row(system, progress, iterations, bar)
+                _take_over(progress, metrics, validation, system, folder)
                 if "env_steps" in metrics:
                     metrics["env_steps"] = progress.env_steps
                 metrics = {**metrics, **validation}
@@ -99,102 +99,148 @@ def train(
                 folder.save("last", progress.content())
                 folder.keep([iteration for _, iteration in progress.kept])
                 bar.set_postfix_str(system.summary(metrics))
-                warning = watch.see(progress.iteration - 1, metrics)
-                if warning:
-                    say(warning)
+                for warning in (watch.see(progress.iteration - 1, metrics), _diverged(system, progress, validation)):
+                    if warning:
+                        say(warning)
             interrupts.check()
-    except KeyboardInterrupt:
-        say(f"interrupted after {progress.iteration} iterations; go on with --resume.")
-        return False
+        except KeyboardInterrupt:
+            folder.save("last", progress.content())
+            say(f"interrupted after {progress.iteration} iterations; go on with --resume.")
+            return False
+        except RunFault:
+            folder.save("last", progress.content())
+            raise
     return True
+
+
+class _Row(NamedTuple):
+    """A row of metrics in the making: the state, what its iterations summed up to, and how many they are.
+
+    It is replaced as a whole after each iteration, so an interrupt finds it either before or after one.
+    """
+
+    state: dict[str, Any]
+    iteration: int
+    sums: dict[str, float]
+    counted: int
 
 
 class _Progress:
     """Where a run stands: state, iterations done, environment steps taken, and the best states so far.
 
-    `kept` names the best states, best first, by score and iteration, where more than one is kept.
+    `before` is the state that the row in the making began with; `kept` names the best states, best first, by score and
+    iteration, where more than one is kept.
     """
 
-    def __init__(self, state: dict[str, Any]) -> None:
-        self.state, self.iteration, self.env_steps, self.best = state, 0, 0.0, -math.inf
+    def __init__(self, state: dict[str, Any], iteration: int = 0) -> None:
+        self.row = _Row(state, iteration, {}, 0)
+        self.before = state
+        self.env_steps, self.best = 0.0, -math.inf
         self.kept: list[tuple[float, int]] = []
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """After the iterations done so far."""
+        return self.row.state
+
+    @property
+    def iteration(self) -> int:
+        """How many are done."""
+        return self.row.iteration
 
     @classmethod
     def resumed(cls, folder: RunFolder, system: System) -> "_Progress":
-        content = folder.load("last")
-        progress = cls(fitted(content["state"], system.initial_state(), folder.path))
-        progress.iteration, progress.env_steps = content["iteration"], content["env_steps"]
-        progress.best, progress.kept = content["best"], [(score, at) for score, at in content.get("kept", [])]
+        content, fresh = folder.load("last"), system.initial_state()
+        progress = cls(fitted(content["state"], fresh, folder.path), content["iteration"])
+        progress.env_steps, progress.best = content["env_steps"], content["best"]
+        progress.kept = [(score, at) for score, at in content.get("kept", [])]
+        progress.row = progress.row._replace(sums=content.get("sums", {}), counted=content.get("counted", 0))
+        if progress.row.counted:
+            progress.before = fitted(content["before"], fresh, folder.path)
         return progress
 
     def content(self) -> dict[str, Any]:
+        """What a checkpoint of the present state holds."""
         return {
-            "state": self.state,
-            "iteration": self.iteration,
+            **self._content(self.row.state, self.row.iteration),
+            "sums": self.row.sums,
+            "counted": self.row.counted,
+            "before": self.before if self.row.counted else None,
+        }
+
+    def consider(self, score: float, state: dict[str, Any], iteration: int, keep: int, folder: RunFolder) -> None:
+        """Saves a state as `best`, and as one of the `keep` best, if its score is among theirs."""
+        better = score > self.best
+        self.best = max(score, self.best)
+        if keep > 1 and score > -math.inf:
+            kept = sorted([*self.kept, (score, iteration)], key=lambda item: -item[0])[:keep]
+            if (score, iteration) in kept:
+                self.kept = kept
+                folder.save(f"validated-{iteration}", self._content(state, iteration))
+        if better:
+            folder.save("best", self._content(state, iteration))
+
+    def _content(self, state: dict[str, Any], iteration: int) -> dict[str, Any]:
+        return {
+            "state": state,
+            "iteration": iteration,
             "env_steps": self.env_steps,
             "best": self.best,
             "kept": self.kept,
         }
 
-    def consider(self, score: float, keep: int, folder: RunFolder) -> None:
-        """Saves the state as `best`, and as one of the `keep` best, if its score is among theirs."""
-        better = score > self.best
-        self.best = max(score, self.best)
-        if keep > 1:
-            kept = sorted([*self.kept, (score, self.iteration)], key=lambda item: -item[0])[:keep]
-            if (score, self.iteration) in kept:
-                self.kept = kept
-                folder.save(f"validated-{self.iteration}", self.content())
-        if better:
-            folder.save("best", self.content())
 
-
-def _bar(progress: _Progress, iterations: int) -> "tqdm[Any]":
-    return tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True)
-
-
-def _iterate(
-    system: System, progress: _Progress, block: int, bar: "tqdm[Any]"
-) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
-    """The state after `block` iterations, the mean of their metrics, and its validation's. Nothing counts before."""
-    state, sums = progress.state, dict[str, float]()
-    for iteration in range(progress.iteration, progress.iteration + block):
+def _finish_row(
+    system: System, progress: _Progress, iterations: int, bar: "tqdm[Any]"
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Iterates to the end of the row: the mean of its metrics, and the validation of the state it ends with."""
+    start = progress.iteration - progress.row.counted
+    end = min((start // system.report_every + 1) * system.report_every, iterations)
+    while progress.iteration < end or not progress.row.counted:
+        row = progress.row
         try:
-            state, metrics = system.iterate(state, iteration)
+            state, metrics = system.iterate(row.state, row.iteration)
         except _FAULTS as error:
             raise RunFault(
-                f"iteration {iteration}: {error} The checkpoint `last` holds the state before iteration "
-                f"{progress.iteration}."
+                f"iteration {row.iteration}: {error} The checkpoint `last` holds the state before this iteration."
             ) from error
-        sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
+        sums = {name: row.sums.get(name, 0.0) + value for name, value in metrics.items()}
+        progress.row = _Row(state, row.iteration + 1, sums, row.counted + 1)
         bar.update()
-    means = {name: value / block for name, value in sums.items()}
+    means = {name: value / progress.row.counted for name, value in progress.row.sums.items()}
     try:
-        return state, means, system.validate(state, progress.iteration + block)
+        return means, system.validate(progress.state, progress.iteration)
     except _FAULTS as error:
         raise RunFault(
-            f"validation after iteration {progress.iteration + block - 1}: {error} The checkpoint `last` holds the "
-            f"state before iteration {progress.iteration}."
+            f"validation after iteration {progress.iteration - 1}: {error} The checkpoint `last` holds that state."
         ) from error
 
 
 def _take_over(
     progress: _Progress,
-    state: dict[str, Any],
     metrics: dict[str, float],
     validation: dict[str, float],
-    block: int,
     system: System,
     folder: RunFolder,
 ) -> None:
-    """Makes the next state the run's, and saves the state that the score speaks of if it is among the best."""
-    name = system.selection_metric
-    if name in metrics:
-        progress.consider(metrics[name], system.keep, folder)
-    progress.state, progress.iteration = state, progress.iteration + block
-    progress.env_steps += metrics.get("env_steps", 0.0) * block
+    """Ends the row, and saves the state that the score speaks of if it is among the best."""
+    name, row = system.selection_metric, progress.row
+    if name in metrics:  # measured on the way, so it speaks of the state that the row began with
+        progress.consider(metrics[name], progress.before, row.iteration - row.counted, system.keep, folder)
+    progress.env_steps += metrics.get("env_steps", 0.0) * row.counted
+    progress.row = _Row(row.state, row.iteration, {}, 0)
+    progress.before = row.state
     if not math.isnan(validation.get(name, math.nan)):
-        progress.consider(validation[name], system.keep, folder)
+        progress.consider(validation[name], row.state, row.iteration, system.keep, folder)
+
+
+def _diverged(system: System, progress: _Progress, validation: dict[str, float]) -> str | None:
+    if validation.get(system.selection_metric) != -math.inf:
+        return None
+    return (
+        f"warning: iteration {progress.iteration - 1}: adaptation to validation tasks diverged; the state does not "
+        "count for `best`. A smaller inner rate adapts more gently."
+    )
 
 
 class _GainWatch:

@@ -54,6 +54,8 @@ def class_folders(
         f"class folders {size} {channels}",
         lambda: decode(source, size, channels, lambda path: str(path.parent)),
     )
+    if "." in images.names:
+        raise ValueError(f"images must lie in folders, one for each class, but some lie in {folder} itself.")
     splits = _told(images) or _shuffled(len(images.names), shares, split_seed)
     return FewShot(images, splits, ways, ("train",) if rotations else ())
 
@@ -71,7 +73,7 @@ def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:
     """
     splits: dict[Split, np.ndarray] = {}
     for split, names in _NAMES.items():
-        inside = [i for i, name in enumerate(images.names) if set(PurePosixPath(name).parts[:-1]) & set(names)]
+        inside = [i for i, name in enumerate(images.names) if _split_folder(name) in names]
         splits[split] = np.array(inside, np.int64)
     told = {index for inside in splits.values() for index in inside}
     if not told:
@@ -85,6 +87,12 @@ def _told(images: ImageClasses) -> dict[Split, np.ndarray] | None:
             f"there are folders for the splits, but none for {empty[0]} ({' or '.join(_NAMES[empty[0]])})."
         )
     return splits
+
+
+def _split_folder(name: str) -> str | None:
+    """The outermost folder on the way to a class that is called like a split."""
+    known = {name for names in _NAMES.values() for name in names}
+    return next((part for part in PurePosixPath(name).parts[:-1] if part in known), None)
 
 
 def _shuffled(classes: int, shares: tuple[float, float, float] | None, seed: int) -> dict[Split, np.ndarray]:

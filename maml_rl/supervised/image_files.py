@@ -20,7 +20,7 @@ from maml_rl.supervised.images import ImageClasses
 __all__ = ["cached", "decode", "entries"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
-_FORMAT = 1
+_FORMAT = 2
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
             Image.DecompressionBombError)  # fmt: skip
 
@@ -102,19 +102,29 @@ def cached(source: Path, key: str, make: Callable[[], ImageClasses], cache: Path
     path = folder / f"images-{digest}.npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return ImageClasses(stored["pixels"], stored["counts"], stored["names"].tolist())
-    except _DAMAGED:
-        pass  # none there, or one that is damaged: it is made anew
+            kept = ImageClasses(stored["pixels"], stored["counts"], stored["names"].tolist())
+            if str(stored["digest"]) == _digest(kept):
+                return kept
+    except Exception:  # none there, or one that is damaged, in whatever way numpy finds it so: it is made anew
+        pass
     images = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez_compressed(unfinished, pixels=images.pixels, counts=images.counts, names=np.array(images.names))
+        np.savez_compressed(
+            unfinished, pixels=images.pixels, counts=images.counts, names=np.array(images.names), digest=_digest(images)
+        )
         unfinished.replace(path)
     except OSError:  # a cache that cannot be written costs time only
         with contextlib.suppress(OSError):
             path.with_suffix(f".{os.getpid()}.npz").unlink(missing_ok=True)
     return images
+
+
+def _digest(images: ImageClasses) -> str:
+    content = hashlib.sha256(np.ascontiguousarray(images.pixels).tobytes())
+    content.update(f"{images.pixels.shape} {images.counts.tolist()} {images.names}".encode())
+    return content.hexdigest()
 
 
 def _fingerprint(source: Path) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Images by class as one compact array, and few-shot classification tasks drawn from it in one gather."""
 
+import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -94,6 +95,15 @@ class FewShot:
             Labelled(inputs[:, :, support:].flatten(1, 2), asked),
             {"classes": chosen, "turns": turns},
         )
+
+    def identity(self) -> dict[str, str]:
+        """A digest of each split's classes: their names and how many images they have."""
+        return {
+            split: hashlib.sha256(
+                "\n".join(f"{self._names[i]} {self._counts[i]}" for i in classes).encode()
+            ).hexdigest()
+            for split, classes in self._splits.items()
+        }
 
     def _gather(self, images: NDArray[np.int64], turns: NDArray[np.int64]) -> Tensor:
         """[N, ways, shots, channels, height, width] in [0, 1], every pixel fetched once."""

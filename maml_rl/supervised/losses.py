@@ -1,5 +1,6 @@
 """What a prediction costs, and how good it is, for one task."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,5 +18,11 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor, classes: Tensor) -> Tensor:
-    """Share of examples whose largest logit is the right one: logits [..., E, classes], class indices [..., E]."""
-    return (logits.argmax(-1) == classes).to(logits.dtype).mean(-1)
+    """Share of examples whose largest logit is the right one, nan if one is not finite.
+
+    Args:
+        logits: [..., E, classes].
+        classes: indices, [..., E].
+    """
+    share = (logits.argmax(-1) == classes).to(logits.dtype).mean(-1)
+    return share.where(logits.isfinite().all(-1).all(-1), torch.nan)

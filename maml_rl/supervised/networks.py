@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -14,15 +14,15 @@ from torch import Generator, Tensor, nn
 from maml_rl.core.types import Params
 from maml_rl.supervised.batch_norm import BatchNorm, batch_norm, no_norm
 
-__all__ = ["Network", "NetworkConfig", "conv4", "from_module", "mlp", "network_for"]
+__all__ = ["OPTIONS", "Network", "NetworkConfig", "conv4", "from_module", "mlp", "network_for"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "leaky_relu": F.leaky_relu, "tanh": torch.tanh}
 BLOCKS = 4
-_OWN = {
+OPTIONS = {
     "mlp": ("hidden", "activation", "initial_std"),
     "conv4": ("filters", "downsampling", "activation", "norm", "norm_steps", "adapt_norm", "initial_std"),
 }
-"""What can be said of each network."""
+"""What can be said of each network; of others, `arguments`."""
 
 
 class Network(NamedTuple):
@@ -83,17 +83,6 @@ class NetworkConfig:
                 raise ValueError(f"`network.{name}` must be at least 1, got {getattr(self, name)}.")
         if self.initial_std is not None and not 0 < self.initial_std < float("inf"):
             raise ValueError(f"`network.initial_std` must be positive and finite, got {self.initial_std}.")
-        self._require_effect()
-
-    def _require_effect(self) -> None:
-        """Raises `ValueError` if something is set that the network of this name does not have."""
-        own = _OWN.get(self.id, ("arguments",))
-        for option in fields(self):
-            default = option.default_factory() if callable(option.default_factory) else option.default
-            if option.name not in ("id", *own) and getattr(self, option.name) != default:
-                raise ValueError(
-                    f"`network.{option.name}` has no effect on `network.id` {self.id!r}; it takes {', '.join(own)}."
-                )
 
 
 def network_for(config: NetworkConfig, input_shape: Sequence[int], outputs: int) -> Network:

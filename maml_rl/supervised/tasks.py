@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -93,10 +93,10 @@ def distribution_for(
     Raises:
         ValueError: there is none of this name, or its constructor refuses the arguments or the data.
     """
-    constructor = _named(config.id)
-    arguments = dict(config.arguments)
+    constructor, arguments = _named(config.id), dict(config.arguments)
+    known = _parameters(constructor)
     if folder is not None:
-        if "folder" not in inspect.signature(constructor).parameters:
+        if "folder" not in known:
             raise ValueError(f"`data` does not go with the distribution {config.id!r}, which takes no `folder`.")
         arguments["folder"] = folder
     try:
@@ -111,7 +111,10 @@ def distribution_for(
         raise ValueError(
             f"distribution {config.id!r}: `kind` must be 'regression' or 'classification', got {distribution.kind!r}."
         )
-    return Placed(distribution, config.id, device, dtype, _with_defaults(constructor, config.arguments))
+    shape = distribution.input_shape
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(f"distribution {config.id!r}: `input_shape` must be a tuple of sizes, got {shape!r}.")
+    return Placed(distribution, config.id, device, dtype, _with_defaults(known, config.arguments))
 
 
 class Placed:
@@ -136,10 +139,18 @@ class Placed:
         Raises:
             ValueError: the distribution returned something else than it announces.
         """
-        batch = self.distribution.sample(generator, tasks, support, query, split)
+        try:
+            batch = self.distribution.sample(generator, tasks, support, query, split)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever somebody else's may raise
+            raise ValueError(f"{self.name}: `sample` failed: {type(error).__name__}: {error}") from error
         if not isinstance(batch, TaskBatch):
             raise ValueError(f"{self.name}: `sample` must return a TaskBatch, got {type(batch).__name__}.")
         parameters = {name: np.asarray(values) for name, values in batch.parameters.items()}
+        for name, values in parameters.items():
+            if values.shape[:1] != (tasks,):
+                raise ValueError(f"{self.name}: parameter {name!r} must be [N, ...], N = {tasks}, got {values.shape}.")
         return TaskBatch(
             self._placed(batch.support, tasks, support, "support"),
             self._placed(batch.query, tasks, query, "query"),
@@ -160,14 +171,23 @@ class Placed:
             raise ValueError(f"{self.name}: {name} targets must be {wanted}, got {tuple(targets.shape)}.")
         if labels and not (int(targets.min()) >= 0 and int(targets.max()) < self.outputs):
             raise ValueError(f"{self.name}: {name} targets must be classes 0 to {self.outputs - 1}.")
+        if labels and (targets.is_floating_point() or targets.is_complex()):
+            raise ValueError(f"{self.name}: {name} targets must be whole numbers, got {targets.dtype}.")
         kind = torch.long if labels else self.dtype
         return Labelled(inputs.to(self.device, self.dtype), targets.to(self.device, kind))
 
 
-def _with_defaults(constructor: Callable[..., TaskDistribution], arguments: dict[str, Any]) -> dict[str, Any]:
+def _parameters(constructor: Callable[..., TaskDistribution]) -> Mapping[str, inspect.Parameter]:
+    """Those of its signature, if it has one."""
+    try:
+        return inspect.signature(constructor).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _with_defaults(known: Mapping[str, inspect.Parameter], arguments: dict[str, Any]) -> dict[str, Any]:
     """All arguments that say what the tasks are: where the data lie does not."""
-    signature = inspect.signature(constructor).parameters.values()
-    defaults = {each.name: each.default for each in signature if each.default is not inspect.Parameter.empty}
+    defaults = {name: each.default for name, each in known.items() if each.default is not inspect.Parameter.empty}
     return {name: value for name, value in {**defaults, **arguments}.items() if name not in ("folder", "download")}
 
 
@@ -178,5 +198,6 @@ def _named(name: str) -> Callable[..., TaskDistribution]:
         raise ValueError(f"there is no distribution {name!r}; there are {', '.join(BUILT_IN)}, or 'module:Class'.")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"distribution {name!r} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever a module may raise
+        told = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"distribution {name!r} cannot be imported: {told}.") from error

@@ -3,6 +3,7 @@
 Finn et al. (2017); Antoniou et al. (2018); Rajeswaran et al. (2019).
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -120,7 +121,7 @@ class MAML:
         test = self.config.test
         tasks = self.draw(self.config.seed, _VALIDATION, 0, test.validation_tasks, "validation")
         value = float(self._measured([state], tasks, test.steps).values[-1].mean())
-        score = value if self.measure == "accuracy" else -value
+        score = -math.inf if not math.isfinite(value) else value if self.measure == "accuracy" else -value
         return {name: value, "validation_score": score, "validation_s": perf_counter() - began}
 
     def summary(self, metrics: dict[str, float]) -> str:
@@ -212,6 +213,14 @@ class MAML:
                 f"inputs, got {tuple(found.shape[1:])}."
             )
 
+    def data_identity(self) -> dict[str, str]:
+        """What the tasks are drawn from: the distribution's arguments, and a digest of each split's classes."""
+        identity: dict[str, str] = getattr(self.distribution.distribution, "identity", dict)()
+        return {
+            **{name: json.dumps(value) for name, value in self.distribution.arguments.items() if _is_plain(value)},
+            **{f"{split} classes": digest for split, digest in identity.items()},
+        }
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -239,6 +248,15 @@ class MAML:
             return outer.rate
         epochs = math.ceil(self.config.iterations / self.config.epoch)
         return cosine(outer.rate, outer.final_rate, iteration // self.config.epoch / epochs)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of what JSON knows."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _placed(params: Params, device: torch.device) -> Params:

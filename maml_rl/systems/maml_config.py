@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from torch import Tensor
@@ -13,9 +13,9 @@ from maml_rl.core.objectives import Objective, annealed
 from maml_rl.core.rules import constant, learned_rates, listed, proximal_sgd, sgd
 from maml_rl.core.rules.sgd import Schedule
 from maml_rl.core.types import Rule
-from maml_rl.supervised.networks import NetworkConfig
+from maml_rl.supervised.networks import OPTIONS, NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig
-from maml_rl.systems.settings import objective_of, require, require_default
+from maml_rl.systems.settings import changed_in_vain, objective_of, require
 
 __all__ = ["Config", "HeldOutConfig", "InnerConfig", "OuterConfig", "mode_at", "objective_at", "rule_of", "schedule_of"]
 
@@ -60,8 +60,6 @@ class InnerConfig:
             raise ValueError("`inner.learned_rates` needs inner steps to have a rate, got `inner.steps` 0.")
         if self.first_order_epochs and self.mode != "unrolled":
             raise ValueError(f"`inner.first_order_epochs` goes with the mode 'unrolled', got {self.mode!r}.")
-        if self.mode != "implicit":
-            require_default("inner", self, ("cg_iterations", "damping"), f"mode {self.mode!r}")
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ class OuterConfig:
         rate: of Adam (Finn et al., 2017: 1e-3).
         final_rate: where cosine annealing ends after the last iteration (Antoniou et al., 2018: 1e-5); the rate stays
             where nothing is given.
-        clip: largest entry of the meta-gradient, in absolute value (Finn et al., 2017, mini-ImageNet: 10); none where
-            nothing is given.
+        clip: largest entry of the meta-gradient, in absolute value (Finn et al., 2017, mini-ImageNet: 10, of a loss
+            that sums over 75 examples); none where nothing is given.
         chunk: tasks differentiated together, for less memory; 0 for all.
     """
 
@@ -90,13 +88,18 @@ class OuterConfig:
 
     def __post_init__(self) -> None:
         require("outer.rate", 0 < self.rate < math.inf, "positive and finite", self.rate)
+        if isinstance(self.objective, list):
+            try:
+                objective_of(self.objective)
+            except ValueError as error:
+                raise ValueError(f"`outer.objective`: {error}") from None
         for name in ("annealing_epochs", "chunk"):
             require(f"outer.{name}", getattr(self, name) >= 0, "at least 0", getattr(self, name))
         for name in ("final_rate", "clip"):
             value = getattr(self, name)
             require(f"outer.{name}", value is None or 0 < value < math.inf, "positive and finite", value)
-        if self.objective != "annealed":
-            require_default("outer", self, ("annealing_epochs",), f"objective {self.objective!r}")
+        if self.final_rate is not None and self.final_rate > self.rate:
+            raise ValueError(f"`outer.final_rate` must be at most `outer.rate` {self.rate}, got {self.final_rate}.")
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Config:
     seed: int = 1
     device: str = "cpu"
     precision: Literal["float32", "float64"] = "float32"
-    torch_threads: int = 2
+    torch_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("tasks", "support", "query", "epoch", "iterations", "report_every", "torch_threads"):
@@ -175,9 +178,32 @@ class Config:
                 raise ValueError(
                     f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}"
                 ) from None
+            if self.inner.mode == "implicit" and not self.inner.proximal:
+                raise ValueError("`inner.mode` 'implicit' needs the pull of `inner.proximal`, which is 0: set it.")
             require_compatible(mode_at(self.inner, epoch), rule_of(self.inner), objective)
         if self.inner.mode == "implicit":
             self._require_whole()
+        sets, most = self.network.norm_steps, max(self.inner.steps, 1)
+        if self.network.id == "conv4" and self.network.norm != "none" and sets > most:
+            raise ValueError(
+                f"`network.norm_steps` {sets} would leave sets untrained with `inner.steps` {self.inner.steps}; it "
+                f"must be at most {most}."
+            )
+
+    def remarks(self) -> list[str]:
+        """What is set and has no effect."""
+        network, implicit_only = self.network, ("cg_iterations", "damping")
+        own = OPTIONS.get(network.id, ("arguments",))
+        foreign = [option.name for option in fields(network) if option.name not in ("id", *own)]
+        found = changed_in_vain("network", network, foreign, f"`network.id` {network.id!r}")
+        if network.id == "conv4" and network.norm == "none":
+            found += changed_in_vain("network", network, ("norm_steps", "adapt_norm"), "`network.norm` 'none'")
+        if self.inner.mode != "implicit":
+            found += changed_in_vain("inner", self.inner, implicit_only, f"`inner.mode` {self.inner.mode!r}")
+        if self.outer.objective != "annealed":
+            chosen = f"`outer.objective` {self.outer.objective!r}"
+            found += changed_in_vain("outer", self.outer, ("annealing_epochs",), chosen)
+        return found
 
     def _require_whole(self) -> None:
         """The implicit derivative reaches the start only, so nothing else may be learned."""

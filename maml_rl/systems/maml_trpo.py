@@ -109,7 +109,7 @@ class Config:
     seed: int = 1
     device: str = "cpu"
     precision: Literal["float32", "float64"] = "float32"
-    torch_threads: int = 2
+    torch_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("tasks", "episodes", "iterations", "torch_threads"):

@@ -1,14 +1,14 @@
 """What several configurations say in the same words: devices, objectives, and checks of single values."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import torch
 
 from maml_rl.core.objectives import Objective, final, uniform, weighted
 
-__all__ = ["device_of", "objective_of", "require", "require_default"]
+__all__ = ["changed_in_vain", "default_of", "device_of", "objective_of", "require"]
 
 
 def device_of(name: str) -> torch.device:
@@ -38,9 +38,15 @@ def require(name: str, holds: bool, expected: str, got: Any) -> None:
         raise ValueError(f"`{name}` must be {expected}, got {got}.")
 
 
-def require_default(section: str, config: Any, names: Sequence[str], chosen: str) -> None:
-    """Raises `ValueError` if one of the options is set although it has no effect with what is `chosen`."""
-    for option in fields(config):
-        value = getattr(config, option.name)
-        if option.name in names and value != option.default:
-            raise ValueError(f"`{section}.{option.name}` {value} has no effect with the {chosen}; leave it out.")
+def changed_in_vain(section: str, config: Any, names: Sequence[str], chosen: str) -> list[str]:
+    """A remark for each of the options that is set although it has no effect with what is `chosen`."""
+    return [
+        f"`{section}.{option.name}` {getattr(config, option.name)} has no effect with {chosen}."
+        for option in fields(config)
+        if option.name in names and getattr(config, option.name) != default_of(option)
+    ]
+
+
+def default_of(option: Field[Any]) -> Any:
+    """A configuration field's default value."""
+    return option.default_factory() if callable(option.default_factory) else option.default

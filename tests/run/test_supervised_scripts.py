@@ -185,15 +185,18 @@ def test_curves_of_an_ensemble_are_the_means_of_its_members(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--inner.mode", "implicit"], "holds for the rule 'proximal_sgd' only"),
+        (["--inner.mode", "implicit"], "needs the pull of `inner.proximal`"),
+        (["--outer.objective", "[0.5, 0.1]"], "`outer.objective`: `weights` must be finite, at least 0 and sum to 1"),
+        (
+            ["--outer.objective", "maybe"],
+            "`outer.objective` must be one of Literal['final', 'uniform', 'annealed'], list[float], got",
+        ),
         (["--distribution.id", "sinusoids"], "there is no distribution 'sinusoids'"),
         (["--distribution.arguments", "{phase: 3}"], "unexpected keyword argument 'phase'"),
         (["--distribution.id", "omniglot", "--data", "/nowhere"], "/nowhere has neither images_background"),
         (["--data", "/nowhere"], "`data` does not go with the distribution 'sinusoid'"),
         (["--network.id", "conv4", "--network.hidden", "[40, 40]"], "takes images"),
-        (["--network.norm", "none"], "`network.norm` has no effect on `network.id` 'mlp'"),
-        (["--inner.damping", "2"], "`inner.damping` 2.0 has no effect with the mode 'unrolled'"),
-        (["--outer.annealing_epochs", "3"], "has no effect with the objective 'final'"),
+        (["--outer.final_rate", "1.0"], "`outer.final_rate` must be at most `outer.rate`"),
         (["--inner.rates", "0.1"], "inner.rates"),
         (["--outer.objective", "finally"], "objective"),
         (["--epoch", "3"], "must be a multiple"),
@@ -228,6 +231,52 @@ def test_more_images_than_there_are_is_told_before_any_work(
     assert "10 + 9 images of each class are asked for" in capsys.readouterr().err
 
 
+def test_what_has_no_effect_is_remarked(tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--network.norm", "none", "--inner.damping", "2", "--outer.annealing_epochs", "3", "--iterations", "1"]
+    assert script("train", [*SINE, "--output", str(tmp_path / "run"), *more]) == 0
+    told = capsys.readouterr().out
+    assert "note: `network.norm` none has no effect with `network.id` 'mlp'." in told
+    assert "note: `inner.damping` 2.0 has no effect with `inner.mode` 'unrolled'." in told
+    assert "note: `outer.annealing_epochs` 3 has no effect with `outer.objective` 'final'." in told
+    assert told.count("note:") == 3
+
+
+def test_fewer_iterations_than_there_are_are_refused(
+    trained: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script("train", ["--output", str(trained), "--resume", "--iterations", "7"]) == 2
+    assert "has 12 iterations already, got --iterations 7" in capsys.readouterr().err
+    assert "iterations: 12" in (trained / "config.yaml").read_text()
+
+
+def test_validation_that_diverges_is_told_and_never_best(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = [*SINE, "--output", str(run), "--iterations", "4", "--test.steps", "60", "--inner.rate", "9.0"]
+    assert script("train", [*argv, "--outer.rate", "1e-9", "--inner.mode", "first_order"]) == 0
+    told = capsys.readouterr()
+    assert "iteration 3: adaptation to validation tasks diverged" in told.out + told.err
+    assert not (run / "checkpoints" / "best.pt").exists()
+
+
+def test_other_classes_than_those_trained_on_are_refused(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAML_RL_CACHE", str(tmp_path / "cache"))
+    run, data = tmp_path / "run", _letters(tmp_path / "letters")
+    argv = ["--output", str(run), "--data", str(data), "--system", "maml", "--tasks", "2", "--distribution.id",
+            "class_folders", "--distribution.arguments", "{ways: 2, size: 28, channels: 1}", "--torch_threads", "1",
+            "--test.validation_tasks", "2", "--epoch", "1", "--report_every", "1", "--iterations", "1",
+            "--support", "1", "--query", "1"]  # fmt: skip
+    assert script("train", argv) == 0
+    (data / "train" / "kind0").rename(data / "test" / "kind0")
+    for name, more in (("train", ["--resume", "--output"]), ("evaluate", ["--tasks", "2", "--run"])):
+        capsys.readouterr()
+        assert script(name, [*more, str(run)]) == 2
+        assert "these are not the tasks that" in capsys.readouterr().err
+
+
 def test_tasks_that_diverge_are_named(
     trained: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +299,8 @@ def test_tasks_that_diverge_are_named(
             ["--ensemble", "5"],
             "holds 2 validated states: one comes with each epoch, and of those training keeps --test.keep 2",
         ),
+        (["--ensemble", "2", "--checkpoint", "last"], "leave --checkpoint last out"),
+        (["--steps", "2", "--rates", "0.1", "0.1", "0.1"], "`rates` has 3 entries, there are 2 gradient steps"),
         (["--steps", "-1"], "`steps` must be at least 0"),
         (["--support", "0"], "`support` must be at least 1"),
         (["--split", "tests"], "split"),

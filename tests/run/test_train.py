@@ -19,10 +19,18 @@ from maml_rl.systems.maml_trpo import Config
 class Counter:
     """Its training return is a given list; its gain a given number."""
 
-    selection_metric, keep, report_every = "return_after", 1, 1
+    selection_metric, keep = "return_after", 1
 
-    def __init__(self, returns: list[float], gain: float = 1.0, fails_at: int | None = None) -> None:
-        self.returns, self.gain, self.fails_at = returns, gain, fails_at
+    def __init__(
+        self,
+        returns: list[float],
+        gain: float = 1.0,
+        fails_at: int | None = None,
+        report_every: int = 1,
+        interrupted_at: int | None = None,
+    ) -> None:
+        self.returns, self.gain, self.fails_at, self.report_every = returns, gain, fails_at, report_every
+        self.interrupted_at = interrupted_at
 
     def initial_state(self) -> dict[str, Any]:
         return {"params": {"count": torch.zeros(())}}
@@ -34,6 +42,8 @@ class Counter:
         return ""
 
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        if iteration == self.interrupted_at:
+            raise KeyboardInterrupt
         if iteration == self.fails_at:
             raise FloatingPointError("task 3: the surrogate loss is nan.")
         value = self.returns[iteration]
@@ -98,3 +108,34 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_request(tmp_path: Path) -> None
         RunFolder.create(tmp_path / "file" / "run", "maml_trpo", Config())
     with pytest.raises(UsageError, match="exists"):
         RunFolder.require_free(tmp_path / "file")
+
+
+@pytest.mark.parametrize("at", [2, 3, 5, 7])
+def test_an_interrupt_within_a_row_loses_no_finished_iteration(tmp_path: Path, at: int) -> None:
+    returns = [3.0, -1.0, 4.0, 1.5, 9.0, 2.0, 6.0, 5.0]
+    whole, parts = _folder(tmp_path / "whole"), _folder(tmp_path / "parts")
+    assert train(Counter(returns, report_every=4), whole, 8)
+    assert not train(Counter(returns, report_every=4, interrupted_at=at), parts, 8)
+    assert parts.load("last")["iteration"] == at
+    assert train(Counter(returns, report_every=4), parts, 8, resume=True)
+    assert (whole.path / "progress.csv").read_text() == (parts.path / "progress.csv").read_text()
+    for which in ("last", "best"):
+        assert str(whole.load(which)) == str(parts.load(which))
+
+
+def test_a_fault_within_a_row_keeps_the_state_before_it(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    with pytest.raises(RunFault, match=r"iteration 6: task 3.* state before this iteration"):
+        train(Counter([1.0] * 8, report_every=4, fails_at=6), folder, 8)
+    assert folder.load("last")["iteration"] == 6
+    assert float(folder.load("last")["state"]["params"]["count"]) == 6
+
+
+def test_columns_that_a_record_lacks_are_added(tmp_path: Path) -> None:
+    with Records(tmp_path, 0) as records:
+        records.write(0, {"a": 1.0})
+    with Records(tmp_path, 1) as records:
+        records.write(1, {"a": 2.0, "b": 3.0})
+    with (tmp_path / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"iteration": "0", "a": "1.0", "b": "nan"}, {"iteration": "1", "a": "2.0", "b": "3.0"}]

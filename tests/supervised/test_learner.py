@@ -297,6 +297,14 @@ def test_sinusoids_are_the_papers() -> None:
         assert float(values.mean()) == pytest.approx((least + most) / 2, rel=0.03, abs=0.05)
 
 
+def test_the_accuracy_of_what_is_not_finite_is_not_a_number() -> None:
+    logits = torch.zeros(2, 3, 2)
+    logits[1, 2, 0] = torch.nan
+    found = accuracy(logits, torch.zeros(2, 3, dtype=torch.long))
+    assert float(found[0]) == 1.0
+    assert bool(found[1].isnan())
+
+
 def test_accuracy_is_the_share_of_right_answers() -> None:
     logits = torch.tensor([[[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 4.0], [5.0, 0.0, 0.0]]])
     assert accuracy(logits, torch.tensor([[0, 1, 2, 1]])).tolist() == [0.75]

@@ -219,7 +219,7 @@ def test_running_statistics_are_part_of_the_state(letters: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"inner": InnerConfig(mode="implicit")}, "'implicit' holds for the rule 'proximal_sgd' only"),
+        ({"inner": InnerConfig(mode="implicit")}, "`inner.mode` 'implicit' needs the pull of `inner.proximal`"),
         (
             {"inner": InnerConfig(mode="implicit", proximal=1.0), "outer": OuterConfig(objective="uniform")},
             "goes with the objective 'final', got 'uniform'",
@@ -253,6 +253,10 @@ def test_running_statistics_are_part_of_the_state(letters: dict[str, Any]) -> No
         ),
         ({"inner": InnerConfig(steps=2), "outer": OuterConfig(objective=[0.5, 0.5])}, "K \\+ 1 = 3 entries"),
         ({"epoch": 5, "report_every": 2}, "must be a multiple"),
+        (
+            {"inner": InnerConfig(steps=2), "network": NetworkConfig(id="conv4", norm_steps=3)},
+            "`network.norm_steps` 3 would leave sets untrained",
+        ),
         ({"tasks": 0}, "`tasks` must be at least 1"),
         ({"seed": -1}, "`seed` must be in"),
     ],
@@ -322,6 +326,8 @@ class Lines:
             self.kind = "guessing"
         if fault == "constructor":
             raise TypeError("no lines today")
+        if fault == "shape":
+            self.input_shape = 1
         if fault == "key":
             raise KeyError("lost")
 
@@ -337,6 +343,11 @@ class Lines:
             support -= 1
         if self.fault == "tuple":
             return x, y
+        if self.fault == "index":
+            raise IndexError("no such line")
+        if self.fault == "parameters":
+            return TaskBatch(Labelled(x[:, :support], y[:, :support]), Labelled(x[:, support:], y[:, support:]),
+                             {"slope": 1.0})
         if self.fault == "numpy":
             x = x.numpy()
         return TaskBatch(Labelled(x[:, :support], y[:, :support]), Labelled(x[:, support:], y[:, support:]),
@@ -378,3 +389,28 @@ def test_a_distribution_from_elsewhere_plugs_in(tmp_path: Path, monkeypatch: pyt
             made("Lines", fault=fault)
     with pytest.raises(ValueError, match="there is no distribution 'sinus'"):
         MAML(Config(**{**SMALL, "distribution": DistributionConfig("sinus")}))
+    with pytest.raises(ValueError, match="`sample` failed: IndexError: no such line"):
+        made("Lines", fault="index")
+    with pytest.raises(ValueError, match="`input_shape` must be a tuple of sizes, got 1"):
+        made("Lines", fault="shape")
+    with pytest.raises(ValueError, match=r"parameter 'slope' must be \[N, ...\], N = 1, got \(\)"):
+        made("Lines", fault="parameters")
+    (tmp_path / "not_python.py").write_text("def (:\n")
+    for name in ("not_python:Lines", ".relative:Lines", "math:pi"):
+        with pytest.raises(ValueError, match="distribution"):
+            MAML(Config(**{**SMALL, "distribution": DistributionConfig(name)}))
+
+
+def test_labels_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels_of_somebody_else.py").write_text(
+        "import torch\n"
+        "from maml_rl.supervised.tasks import Labelled, TaskBatch\n"
+        "class Coins:\n"
+        "    kind, input_shape, outputs = 'classification', (1,), 2\n"
+        "    def sample(self, generator, tasks, support, query, split):\n"
+        "        part = lambda shots: Labelled(torch.zeros(tasks, 2 * shots, 1), torch.rand(tasks, 2 * shots) * 1.9)\n"
+        "        return TaskBatch(part(support), part(query), {})\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"targets must be whole numbers, got torch\.float32"):
+        MAML(Config(**{**SMALL, "distribution": DistributionConfig("labels_of_somebody_else:Coins")}))

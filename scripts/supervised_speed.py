@@ -111,7 +111,7 @@ def _given() -> FewShot:
 
 
 def _passes(system: MAML, params: dict[str, Tensor]) -> Callable[[], dict[str, float]]:
-    """Times the passes of a meta-iteration one by one: the inner one from shared weights, the outer one from adapted."""
+    """Times the passes of a meta-iteration one by one: the inner one from shared weights."""
     tasks = system.draw(0, 0, 0, IMAGE_TASKS, "train")
     shared = {name: leaf.detach().clone().requires_grad_() for name, leaf in params.items()}
     own = {name: leaf.contiguous().requires_grad_() for name, leaf in expand(params, IMAGE_TASKS).items()}

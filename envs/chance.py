@@ -24,7 +24,7 @@ def uniform(keys: Array, steps: Array, stream: int = 0) -> Array:
     """Numbers in [0, 1), one for each key [n] and step [n]; other streams are independent of this one."""
     word = _mixed(keys.astype(np.uint64))
     word = _mixed(word + steps.astype(np.uint64) * _GOLDEN)
-    word = _mixed(word + np.uint64(stream) * _GOLDEN)
+    word = _mixed(word + np.uint64(stream * int(_GOLDEN) % 2**64))
     return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

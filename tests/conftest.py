@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ def _one_thread() -> Iterator[None]:
 def _own_image_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded images are shared by the tests, and do not go to the user's folder."""
     os.environ.setdefault("MAML_RL_CACHE", str(tmp_path_factory.mktemp("images")))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts_arrive() -> None:
+    """Also where the tests run in the background, to which a shell gives no interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from maml_rl.core.types import Loss, Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.policies import Policy
 
-__all__ = ["RLBatch", "divergence", "reinforce", "sample_weights", "surrogate"]
+__all__ = ["RLBatch", "divergence", "reinforce", "sample_weights", "surrogate", "thinned"]
 
 
 class RLBatch(NamedTuple):
@@ -43,6 +43,13 @@ def sample_weights(mask: Tensor, weighting: str) -> Tensor:
     if weighting == "episodes":
         return mask / mask.sum(-1, keepdim=True) / mask.shape[-2]
     raise ValueError(f"`weighting` must be 'steps' or 'episodes', got {weighting!r}.")
+
+
+def thinned(batch: RLBatch, every: int) -> RLBatch:
+    """Every `every`-th sample of each task, with weights whose sum is 1 again."""
+    few = RLBatch(*(part[:, ::every] for part in batch))
+    total = few.weights.sum(-1, keepdim=True)
+    return few._replace(weights=few.weights / total.where(total > 0, 1.0))
 
 
 def reinforce(policy: Policy) -> Loss:

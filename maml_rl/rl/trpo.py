@@ -20,7 +20,7 @@ from maml_rl.core.tree import flatten, take, unflatten
 from maml_rl.core.trust_region import Report, TrustRegion, trust_region_step
 from maml_rl.core.types import Params, Rule
 from maml_rl.rl.distributions import Distribution
-from maml_rl.rl.losses import RLBatch, divergence, reinforce, surrogate
+from maml_rl.rl.losses import RLBatch, divergence, reinforce, surrogate, thinned
 from maml_rl.rl.policies import Policy
 
 __all__ = ["MetaProblem", "SamplerMismatchError", "meta_step"]
@@ -56,6 +56,8 @@ class MetaProblem:
         mode: how derivatives pass through adaptation, in the gradient and in the curvature alike.
         objective: which points of the path count.
         chunk: tasks differentiated together. Small chunks stay in the processor's cache.
+        curvature_share: of the samples that the curvature is estimated from, before adaptation and after; gradient,
+            surrogate and divergence always take all.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class MetaProblem:
         mode: Mode,
         objective: Objective,
         chunk: int = 5,
+        curvature_share: float = 1.0,
     ) -> None:
         self._policy, self._like, self._rule, self._mode = policy, like, rule, mode
         self._tasks = len(batches[0].weights)
@@ -74,7 +77,9 @@ class MetaProblem:
         self._pieces = [
             [take(batch, first, first + chunk) for batch in batches] for first in range(0, self._tasks, chunk)
         ]
+        self._every = round(1 / curvature_share)
         self._chunks: list[_Chunk] = []
+        self._curved: list[_Chunk] = []
 
     def linearise(self, theta: Tensor) -> None:
         """Evaluates the adapted policies at `theta`, [P], and keeps their Jacobian.
@@ -84,16 +89,16 @@ class MetaProblem:
                 would not be 1 before the first step.
         """
         self._chunks.clear()  # frees the graph of the point before
+        self._curved.clear()
         for batches in self._pieces:
-            linear = linearise(partial(self._adapted_tensors, batches), theta)
-            targets = [
-                _Target(data, point.weight / self._tasks, old, old.log_prob(data.actions))
-                for point, old in zip(self._points, self._distributions(linear.value), strict=True)
-                for data in [batches[point.step]]
-            ]
-            for target in targets:
+            chunk = self._linearised(batches, theta)
+            for target in chunk.targets:
                 _require_agreement(target)
-            self._chunks.append(_Chunk(batches, targets, linear))
+            self._chunks.append(chunk)
+            if self._every == 1:
+                self._curved.append(chunk)
+            else:
+                self._curved.append(self._linearised([thinned(batch, self._every) for batch in batches], theta))
 
     def gradient(self) -> Tensor:
         """The gradient of the surrogate at the linearised point, [P]: J' times its gradient in the distributions."""
@@ -107,7 +112,7 @@ class MetaProblem:
     def product(self, vector: Tensor) -> Tensor:
         """The curvature product J' M J v at the linearised point, [P]."""
         total = torch.zeros_like(vector)
-        for chunk in self._chunks:
+        for chunk in self._curved:
             tangents = self._distributions(chunk.linear.push(vector))
             cotangent = tuple(
                 part
@@ -116,6 +121,15 @@ class MetaProblem:
             )
             total = total + chunk.linear.pull(cotangent)
         return total
+
+    def _linearised(self, batches: list[RLBatch], theta: Tensor) -> _Chunk:
+        linear = linearise(partial(self._adapted_tensors, batches), theta)
+        targets = [
+            _Target(data, point.weight / self._tasks, old, old.log_prob(data.actions))
+            for point, old in zip(self._points, self._distributions(linear.value), strict=True)
+            for data in [batches[point.step]]
+        ]
+        return _Chunk(batches, targets, linear)
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:

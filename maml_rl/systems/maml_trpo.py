@@ -57,6 +57,7 @@ class OuterConfig:
         damping: added to the curvature (both public codes: 1e-5).
         line_search_steps: lengths tried (both public codes: 15).
         line_search_shrink: ratio of a tried length to the one before (both public codes: 0.8).
+        curvature_share: of the samples that the curvature is estimated from, every n-th of them (both public codes: 1).
         chunk: tasks differentiated together; small chunks stay in the processor's cache, a GPU wants all tasks.
     """
 
@@ -66,11 +67,13 @@ class OuterConfig:
     damping: float = 1e-5
     line_search_steps: int = 15
     line_search_shrink: float = 0.8
+    curvature_share: float = 1.0
     chunk: int = 5
 
     def __post_init__(self) -> None:
         require("outer.max_kl", 0 < self.max_kl < float("inf"), "positive and finite", self.max_kl)
         require("outer.damping", 0 <= self.damping < float("inf"), "finite and at least 0", self.damping)
+        require("outer.curvature_share", 0 < self.curvature_share <= 1, "in (0, 1]", self.curvature_share)
         require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
         for name in ("cg_iterations", "line_search_steps", "chunk"):
             require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
@@ -172,7 +175,14 @@ class MAMLTRPO:
         )
         gathered = perf_counter()
         problem = MetaProblem(
-            self.policy, state["params"], collected.batches, self.rule, self.mode, self.objective, config.outer.chunk
+            self.policy,
+            state["params"],
+            collected.batches,
+            self.rule,
+            self.mode,
+            self.objective,
+            config.outer.chunk,
+            config.outer.curvature_share,
         )
         outer = config.outer
         settings = TrustRegion(

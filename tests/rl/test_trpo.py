@@ -9,7 +9,7 @@ from torch import Tensor
 from maml_rl.core import TrustRegion, final, first_order, listed, sgd, uniform, unrolled, weighted
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
-from maml_rl.rl.losses import RLBatch
+from maml_rl.rl.losses import RLBatch, thinned
 from maml_rl.rl.trpo import MetaProblem, SamplerMismatchError, meta_step
 from tests.rl import reference
 
@@ -170,6 +170,24 @@ def test_chunks_do_not_change_the_problem(chunk: int) -> None:
         problem.linearise(theta)
     torch.testing.assert_close(whole.gradient(), parts.gradient(), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(whole.product(theta), parts.product(theta), rtol=1e-12, atol=1e-14)
+
+
+def test_the_curvature_of_a_share_is_that_of_the_thinned_samples() -> None:
+    whole, params, batches = _setup("gaussian", unrolled(), 1)
+    policy, rule = reference.make_policy("gaussian"), sgd(listed(reference.RATES))
+    few = [thinned(batch, 2) for batch in batches]
+    assert all(float(batch.weights.sum(-1).min()) == pytest.approx(1.0) for batch in few)
+    assert few[0].observations.shape[1] == -(-batches[0].observations.shape[1] // 2)
+    shared = MetaProblem(policy, params, batches, rule, unrolled(), final(), 2, curvature_share=0.5)
+    theta = flatten(params)
+    for problem in (whole, shared):
+        problem.linearise(theta)
+    _, divergence = reference.objective("gaussian", params, few, False, _final(1))
+    _, expected = torch.autograd.functional.hvp(divergence, theta, torch.cos(theta))
+    torch.testing.assert_close(shared.product(torch.cos(theta)), expected, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(expected, whole.product(torch.cos(theta)), rtol=1e-3)
+    assert torch.equal(shared.gradient(), whole.gradient())
+    assert all(torch.equal(one, two) for one, two in zip(shared.evaluate(theta), whole.evaluate(theta), strict=True))
 
 
 def test_a_step_improves_the_surrogate_within_the_radius_and_leaves_its_input_alone() -> None:

@@ -8,7 +8,6 @@ if "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY") and sys.platf
     os.environ["MUJOCO_GL"] = "egl"  # before MuJoCo is imported: draw without a screen
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ import gymnasium as gym
 from tqdm import tqdm
 
 from maml_rl.rl.tasks import Task
-from maml_rl.rl.vector import EnvironmentConfig, make_single
 from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import UsageError
 from maml_rl.run.opening import OpenedRun, open_run
+from maml_rl.run.tasks import accepted_task, task_from_json
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,11 @@ def main(argv: Sequence[str]) -> int:
     options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output)
     render.check_ending(output)
-    task = None if options.task is None else _task(options.task)
+    task = None if options.task is None else task_from_json(options.task)
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
         if not hasattr(opened.system, "policy"):
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
-        env = _environment(opened.config.environment, task)
+        env = accepted_task(opened.config.environment, task, render_mode="rgb_array")
         try:
             rows = _film(opened, env, options, task)
         finally:
@@ -82,18 +81,6 @@ def main(argv: Sequence[str]) -> int:
         render.film(rows, output, options.fps or int(env.metadata.get("render_fps", 20)))
     print(f"wrote {output}")
     return 0
-
-
-def _environment(config: EnvironmentConfig, task: Task | None) -> gym.Env:
-    """One environment that draws, and that has accepted the task."""
-    try:
-        env = make_single(config, render_mode="rgb_array")
-        if task is not None:
-            env.unwrapped.set_task(task)  # type: ignore[attr-defined]
-    except Exception as error:  # whatever an environment says of a task it does not take
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise UsageError(reason if task is None else f"task {json.dumps(task)} is refused: {reason}") from error
-    return env
 
 
 def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) -> list[list[render.Pane]]:
@@ -109,16 +96,6 @@ def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) 
             [render.record(env, opened.system.policy, adapted[k], each, k, options.seed) for k in options.steps]
         )
     return rows
-
-
-def _task(text: str) -> Task:
-    try:
-        task = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"`task` must be JSON such as '{{\"velocity\": 1.5}}', got {text!r} ({error}).") from None
-    if not isinstance(task, dict):
-        raise UsageError(f"`task` must be a JSON object, got {text!r}.")
-    return task
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     else:
         RunFolder.require_free(path)
         config = instantiate(parser, settings, system)
-    built = build_system(SYSTEMS[system][1], config)
+    # A run that goes on has its own weights already.
+    fresh = replace(config, start=None) if settings.resume and hasattr(config, "start") else config
+    built = build_system(SYSTEMS[system][1], fresh)
     identity = getattr(built, "data_identity", dict)()
     try:
         if settings.resume:

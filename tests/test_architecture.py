@@ -10,7 +10,8 @@ ALLOWED = {
     "maml_rl.core": {"maml_rl.core"},
     "maml_rl.rl": {"maml_rl.rl", "maml_rl.core"},
     "maml_rl.supervised": {"maml_rl.supervised", "maml_rl.core"},
-    "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core"},
+    "maml_rl.sb3": {"maml_rl.sb3", "maml_rl.rl", "maml_rl.core"},
+    "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.sb3", "maml_rl.supervised", "maml_rl.core"},
     "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core", "maml_rl"},
     "envs": {"envs", "maml_rl.rl.tasks"},
 }

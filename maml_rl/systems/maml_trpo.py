@@ -12,6 +12,7 @@ from numpy.random import SeedSequence
 from maml_rl.core.modes import Mode, first_order, unrolled
 from maml_rl.core.rules.sgd import Schedule, halved_after_first, listed, sgd
 from maml_rl.core.trust_region import TrustRegion
+from maml_rl.core.types import Params
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect
 from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
@@ -93,6 +94,8 @@ class Config:
         tasks: N, tasks in a meta-batch (Finn et al., 2017: 20 for navigation, 40 for locomotion).
         episodes: E, episodes per task and inner step (Finn et al., 2017: 20; 40 for ant forward/backward).
         iterations: meta-iterations (Finn et al., 2017: at most 500).
+        start: a model saved by Stable-Baselines3 (PPO or A2C, MLP policy) whose policy is the initialisation; random
+            weights where nothing is given.
         seed: of everything random in training.
         device: "cpu" or "cuda", for the policy, adaptation and the meta-update; the simulation runs on the CPU.
         precision: of the policy and the trajectories.
@@ -109,6 +112,7 @@ class Config:
     tasks: int = 20
     episodes: int = 20
     iterations: int = 500
+    start: str | None = None
     seed: int = 1
     device: str = "cpu"
     precision: Literal["float32", "float64"] = "float32"
@@ -146,17 +150,21 @@ class MAMLTRPO:
             config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
         )
         self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
+        if config.start is not None:
+            self.initial_state()  # what is wrong with it is told before any work
 
     @staticmethod
     def for_use(config: Config) -> Config:
         """A configuration with environments enough to know the spaces, for a policy that is trained already."""
-        return replace(config, tasks=1, episodes=1)
+        return replace(config, tasks=1, episodes=1, start=None)
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""
         (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
         params = self.policy.initial(generator, self.dtype)
+        if self.config.start is not None:
+            params = _started(self.config.start, self.config.policy, params)
         return {"params": {name: leaf.to(self.device) for name, leaf in params.items()}}
 
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
@@ -279,6 +287,14 @@ class MAMLTRPO:
 def schedule_of(rate: float | Sequence[float]) -> Schedule:
     """A number is halved after the first step; a list is taken as it is."""
     return halved_after_first(rate) if isinstance(rate, (int, float)) else listed(rate)
+
+
+def _started(path: str, config: PolicyConfig, like: Params) -> Params:
+    try:
+        from maml_rl.sb3.policy import load_start
+    except ImportError:
+        raise ValueError("`start` needs the extra 'sb3': pip install 'maml_rl[sb3]'.") from None
+    return load_start(path, config, like)
 
 
 def _return_metrics(collected: Collected) -> dict[str, float]:

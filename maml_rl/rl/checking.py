@@ -1,0 +1,285 @@
+"""Checks a task environment before anybody trains on it: what is missing, and how to mend it."""
+
+import inspect
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+from maml_rl.rl.tasks import Task, TaskError, VectorTaskEnv, plain_task
+from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_single, make_vector
+
+__all__ = ["Finding", "check_task_env"]
+
+_SEED, _STEPS, _TASKS = 17, 25, 4
+
+
+class Finding(NamedTuple):
+    """What a check has to say.
+
+    Attributes:
+        serious: whether training would fail or learn from wrong data; otherwise it is worth a look.
+        text: what is wrong and how to mend it.
+    """
+
+    serious: bool
+    text: str
+
+
+class _Broken(Exception):
+    """A check found that the ones after it cannot be made."""
+
+
+def check_task_env(environment: str | EnvironmentConfig, **arguments: Any) -> list[Finding]:
+    """Makes the environment, plays a few episodes, and holds it against what `TaskEnv` promises.
+
+    Args:
+        environment: a Gymnasium id such as "my_package:MyTask-v0", or a whole configuration.
+        **arguments: of the environment's constructor, with an id.
+
+    Returns:
+        What was found; an empty list means that nothing was.
+    """
+    config = EnvironmentConfig(environment, arguments) if isinstance(environment, str) else environment
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium's warnings about each step: the checks say it once
+        return _checked(config)
+
+
+def _checked(config: EnvironmentConfig) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        env = make_single(config)
+    except EnvironmentError as error:
+        return [Finding(True, str(error))]
+    try:
+        for check in (_spaces, _horizon, _tasks, _episodes, _gymnasium, _pictures, _vector, _workers):
+            found += check(config, env)
+    except _Broken as error:
+        found.append(Finding(True, str(error)))
+    finally:
+        env.close()
+    return found
+
+
+def _spaces(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Discrete) and not (isinstance(space, gym.spaces.Box) and len(space.shape) == 1):
+        yield Finding(
+            True,
+            f"the action space is {space}; policies exist for Discrete and one-dimensional Box spaces: reshape it.",
+        )
+    if isinstance(space, gym.spaces.Box) and not np.isfinite([space.low, space.high]).all():
+        yield Finding(False, "the action space has infinite bounds; finite ones tell users the scale of an action.")
+
+
+def _horizon(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    spec = gym.spec(config.id.rpartition(":")[2])
+    if not (config.max_episode_steps or getattr(env.unwrapped, "horizon", None) or spec.max_episode_steps):
+        yield Finding(
+            True,
+            "there is no horizon: register the environment with max_episode_steps, give it an attribute `horizon`, or "
+            "set environment.max_episode_steps.",
+        )
+
+
+def _tasks(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    first, again, other = (_drawn(env, seed) for seed in (_SEED, _SEED, _SEED + 1))
+    if first != again:
+        yield Finding(
+            True, "sample_tasks(count, rng) draws other tasks from the same rng: take all randomness from `rng`."
+        )
+    if first == other and len({json.dumps(task) for task in first}) == 1:
+        yield Finding(False, "sample_tasks draws one task only: there is nothing to adapt to.")
+    for task in first:
+        try:
+            env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+        except Exception as error:
+            raise _Broken(f"set_task refuses the task {task} that sample_tasks drew: {_told(error)}") from error
+    try:
+        env.unwrapped.set_task({"a name that no task has": 0})  # type: ignore[attr-defined]
+        yield Finding(False, "set_task accepts a task with an unknown name: refuse it, for users mistype.")
+    except Exception:
+        pass
+
+
+def _drawn(env: gym.Env, seed: int) -> list[Task]:
+    sample: Callable[..., Any] = env.unwrapped.sample_tasks  # type: ignore[attr-defined]
+    try:
+        inspect.signature(sample).bind(_TASKS, np.random.default_rng(0))
+    except TypeError as error:
+        raise _Broken(f"sample_tasks must take (count, rng): {error}.") from error
+    try:
+        drawn = sample(_TASKS, np.random.default_rng(seed))
+    except Exception as error:
+        raise _Broken(f"sample_tasks({_TASKS}, rng) failed: {_told(error)}") from error
+    if not isinstance(drawn, (list, tuple)) or len(drawn) != _TASKS:
+        raise _Broken(f"sample_tasks({_TASKS}, rng) must return a list of {_TASKS} tasks, got {drawn!r}."[:300])
+    try:
+        return [plain_task(task) for task in drawn]
+    except TaskError as error:
+        raise _Broken(f"sample_tasks returned a task that cannot be stored: {error}") from error
+
+
+def _episodes(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    tasks = _drawn(env, _SEED)
+    played = [_play(env, task) for task in tasks]
+    for again in (_play(env, tasks[0]), _play(env, tasks[0], sets=False)):
+        if not _same(again, played[0]):
+            yield Finding(
+                True,
+                "the same task, seed and actions give another episode: take all randomness from self.np_random, which "
+                "super().reset(seed=seed) sets, and keep the task until the next set_task.",
+            )
+            break
+    if len({json.dumps(task) for task in tasks}) > 1 and all(_same(one, played[0]) for one in played[1:]):
+        yield Finding(False, "all tasks gave the same observations and rewards: does the task reach the reward?")
+
+
+def _play(env: gym.Env, task: Task, sets: bool = True) -> list[tuple[Any, float]]:
+    """Observations and rewards of one episode of random actions, checked one by one."""
+    try:
+        if sets:
+            env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+        found = env.reset(seed=_SEED)
+    except Exception as error:
+        raise _Broken(f"reset failed after set_task({task}): {_told(error)}") from error
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise _Broken("reset must return (observation, info).")
+    _require_observation(env, found[0], "reset")
+    trail = [(np.asarray(found[0]).copy(), 0.0)]
+    rng = np.random.default_rng(_SEED)
+    for _ in range(_STEPS):
+        try:
+            outcome = env.step(_action(env.action_space, rng))
+        except Exception as error:
+            raise _Broken(
+                f"step failed: {_told(error)} (a Gaussian policy's actions have no bounds: clip them in step)."
+            ) from error
+        if not isinstance(outcome, tuple) or len(outcome) != 5:
+            raise _Broken("step must return (observation, reward, terminated, truncated, info).")
+        observation, reward, terminated, truncated, _ = outcome
+        _require_observation(env, observation, "step")
+        try:
+            value = float(reward)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            value = np.nan
+        if not np.isfinite(value):
+            raise _Broken(f"step must return a finite number as reward, got {reward!r}.")
+        trail.append((np.asarray(observation).copy(), value))
+        if terminated or truncated:
+            break
+    return trail
+
+
+def _require_observation(env: gym.Env, observation: Any, source: str) -> None:
+    space = env.observation_space
+    got = np.asarray(observation)
+    if got.shape != space.shape:
+        raise _Broken(f"{source} returned an observation of shape {got.shape}, the space says {space.shape}.")
+    if not np.isfinite(got.astype(float)).all():
+        raise _Broken(f"{source} returned an observation that is not finite.")
+
+
+def _action(space: gym.Space[Any], rng: np.random.Generator) -> Any:
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.start) + int(rng.integers(space.n))
+    assert isinstance(space, gym.spaces.Box)
+    scale = np.where(np.isfinite(space.high), space.high, 1.0)
+    return (2.0 * rng.standard_normal(space.shape) * scale).astype(space.dtype)
+
+
+def _same(first: list[tuple[Any, float]], second: list[tuple[Any, float]]) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(one[0], two[0]) and one[1] == two[1] for one, two in zip(first, second, strict=True)
+    )
+
+
+def _gymnasium(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    """What Gymnasium's own checker says."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            check_env(env.unwrapped, skip_render_check=True)
+        except Exception as error:
+            yield Finding(False, f"Gymnasium's check_env says: {_told(error)}")
+    texts = dict.fromkeys(" ".join(str(warning.message).replace("\x1b[33mWARN: ", "").split()) for warning in said)
+    for text in texts:
+        yield Finding(False, f"Gymnasium's check_env says: {text}".replace("\x1b[0m", ""))
+
+
+def _pictures(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    if "rgb_array" not in (env.metadata.get("render_modes") or []):
+        yield Finding(False, "metadata['render_modes'] lacks 'rgb_array': the environment cannot be filmed.")
+        return
+    try:
+        drawing = make_single(config, render_mode="rgb_array")
+        drawing.unwrapped.set_task(_drawn(env, _SEED)[0])  # type: ignore[attr-defined]
+        drawing.reset(seed=_SEED)
+        frame = np.asarray(drawing.render())
+        drawing.close()
+    except Exception as error:
+        yield Finding(False, f"render failed, so the environment cannot be filmed: {_told(error)}")
+        return
+    if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+        yield Finding(False, f"render must return [height, width, 3] of uint8, got {frame.dtype} {frame.shape}.")
+
+
+def _vector(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    """A vector version has to do what single environments do."""
+    if gym.spec(config.id.rpartition(":")[2]).vector_entry_point is None:
+        return
+    try:
+        envs: Any = make_vector(config, 2)
+    except EnvironmentError as error:
+        yield Finding(True, str(error))
+        return
+    try:
+        if getattr(envs, "metadata", {}).get("autoreset_mode") != AutoresetMode.DISABLED or not isinstance(
+            envs, VectorTaskEnv
+        ):
+            yield Finding(
+                False,
+                "the vector version is not used, for it lacks something of maml_rl.rl.tasks.VectorTaskEnv: "
+                "sample_tasks, set_tasks, autoreset DISABLED.",
+            )
+            return
+        tasks = _drawn(env, _SEED)[:2]
+        alone = [_play(env, task) for task in tasks]
+        envs.set_tasks(tasks)
+        observations, _ = envs.reset(seed=[_SEED, _SEED])
+        rng = np.random.default_rng(_SEED)
+        together = [[(np.asarray(observations[i]), 0.0)] for i in range(2)]
+        for _ in range(min(map(len, alone)) - 1):
+            action = _action(env.action_space, rng)
+            observations, rewards, *_ = envs.step(np.stack([action, action]))
+            for i in range(2):
+                together[i].append((np.asarray(observations[i]), float(rewards[i])))
+        for one, many in zip(alone, together, strict=True):
+            if not all(np.allclose(a[0], b[0]) and np.isclose(a[1], b[1]) for a, b in zip(one, many, strict=False)):
+                yield Finding(True, "the vector version gives other observations or rewards than the single one.")
+                break
+    except _Broken:
+        raise
+    except Exception as error:
+        yield Finding(True, f"the vector version failed: {_told(error)}")
+    finally:
+        envs.close()
+
+
+def _workers(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    try:
+        pickle.dumps((partial(make_single, config), _drawn(env, _SEED)))
+    except Exception as error:
+        yield Finding(False, f"arguments or tasks cannot be pickled, so backend 'async' is out: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -19,3 +19,6 @@ _MODULES = {
 
 for _name, _maker in _MODULES.items():
     gym.register(f"{_name}-v0", entry_point=f"envs.{_maker}", vector_entry_point=f"envs.{_maker}_vector")
+
+for _name, _maker in {"MetaWorldML1": "ml1", "MetaWorldML10": "ml10"}.items():
+    gym.register(f"{_name}-v0", entry_point=f"envs.meta_world:{_maker}")

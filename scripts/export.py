@@ -63,9 +63,9 @@ def main(argv: Sequence[str]) -> int:
         if opened.system.kind != "reinforcement-learning":
             raise UsageError(f"{options.run} has no policy to export.")
         if task is not None:
-            accepted_task(opened.config.environment, task).close()
+            accepted_task(opened.system.config.environment, task).close()
         params = _adapted(opened, options, task)
-        env = TaskVecEnv(make_vector(opened.config.environment, 1), task, options.seed)
+        env = TaskVecEnv(make_vector(opened.system.config.environment, 1), task, options.seed)
         try:
             model = to_ppo(opened.config.policy, params, env)
         except ValueError as error:
@@ -92,7 +92,7 @@ def _adapted(opened: OpenedRun, options: Options, task: dict | None) -> dict:
 
 
 def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:
-    environment = opened.config.environment
+    environment = opened.system.config.environment
     print(f"wrote {options.output}; to go on with it:")
     print("  from stable_baselines3 import PPO")
     print("  from maml_rl.rl.vector import EnvironmentConfig, make_vector")

@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
         if not hasattr(opened.system, "policy"):
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
-        env = accepted_task(opened.config.environment, task, render_mode="rgb_array")
+        env = accepted_task(opened.system.config.environment, task, render_mode="rgb_array")
         try:
             rows = _film(opened, env, options, task)
         finally:

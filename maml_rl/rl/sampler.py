@@ -104,6 +104,7 @@ class Sampler:
         observations = np.zeros((horizon + 1, n * e, size), np.float64 if self.dtype == torch.float64 else np.float32)
         rewards, mask = np.zeros((horizon, n * e)), np.zeros((horizon, n * e))
         terminated = np.zeros(n * e, bool)
+        successes: np.ndarray | None = None
         last = np.zeros_like(observations[0])
         noise = self._draw_noise(policy, seeds)
         actions: list[Tensor] = []
@@ -116,7 +117,9 @@ class Sampler:
             action = distribution.sample(noise[t])
             for part in distribution:
                 self._require_finite(part, tasks, t, "the policy's output", FloatingPointError)
-            observation, reward, ended, cut = self._step(action, alive, tasks, t)
+            observation, reward, ended, cut, success = self._step(action, alive, tasks, t)
+            if success is not None:
+                successes = (np.zeros(n * e, bool) if successes is None else successes) | (alive & success)
             actions.append(action)
             distributions.append(distribution)
             mask[t], rewards[t] = alive, reward
@@ -148,6 +151,7 @@ class Sampler:
             **fields,
             last_observations=self._put(torch.from_numpy(last).view(n, e, size)),
             terminated=torch.from_numpy(terminated).view(n, e).to(self.device),
+            successes=None if successes is None else torch.from_numpy(successes).view(n, e).to(self.device),
         )
 
     def close(self) -> None:
@@ -178,16 +182,17 @@ class Sampler:
         options = {"reset_mask": over}
         self._attempt(f"at the reset after time step {t}", lambda: self.envs.reset(options=options))
 
-    def _step(self, action: Tensor, alive: np.ndarray, tasks: Sequence[Task], t: int) -> tuple[np.ndarray, ...]:
+    def _step(self, action: Tensor, alive: np.ndarray, tasks: Sequence[Task], t: int) -> tuple[Any, ...]:
         flat = action.reshape(self.tasks * self.episodes, *action.shape[2:]).cpu().numpy()
         if self._first_action is not None:
             flat = flat + self._first_action
-        observation, reward, ended, cut, _ = self._attempt(f"at time step {t}", lambda: self.envs.step(flat))
+        observation, reward, ended, cut, about = self._attempt(f"at time step {t}", lambda: self.envs.step(flat))
         if not alive.all():  # what an environment does after its episode is nobody's data, finite or not
             observation, reward = np.where(alive[:, None], observation, 0.0), np.where(alive, reward, 0.0)
         self._require_finite(observation, tasks, t, "the observation")
         self._require_finite(reward, tasks, t, "the reward")
-        return observation, reward, ended, cut
+        success = about.get("success")
+        return observation, reward, ended, cut, None if success is None else np.asarray(success, float) > 0
 
     @staticmethod
     def _attempt(when: str, call: Callable[[], Any]) -> Any:

@@ -19,6 +19,7 @@ class Trajectories:
         log_probs: [N, E, T], of the actions under the policy that took them, zero where the mask is.
         last_observations: [N, E, O], after each episode's last step.
         terminated: [N, E], true where the task ended the episode; false where the time limit did.
+        successes: [N, E], whether ``info["success"]`` was true in any step; None where no environment says it.
     """
 
     observations: Tensor
@@ -28,6 +29,7 @@ class Trajectories:
     log_probs: Tensor
     last_observations: Tensor
     terminated: Tensor
+    successes: Tensor | None = None
 
     @property
     def returns(self) -> Tensor:

@@ -5,7 +5,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from maml_rl.rl.tasks import Task, TaskEnv, VectorTaskEnv
 
-__all__ = ["EnvironmentConfig", "EnvironmentError", "horizon_of", "make_single", "make_vector"]
+__all__ = ["EnvironmentConfig", "EnvironmentError", "held_out", "horizon_of", "make_single", "make_vector"]
 
 
 class EnvironmentError(ValueError):
@@ -29,6 +29,7 @@ class EnvironmentConfig:
     Attributes:
         id: Gymnasium id; "package:Name-v0" imports the package first.
         arguments: keyword arguments of the environment's constructor.
+        held_out: those that differ where held-out tasks are wanted, in evaluating and rendering: another split.
         vector_arguments: further ones of a native vector version, such as num_threads.
         backend: "auto" takes the native vector version if there is one, else "sync".
         max_episode_steps: the horizon T, where it is not to be the environment's own.
@@ -36,6 +37,7 @@ class EnvironmentConfig:
 
     id: str = "envs:Navigation2D-v0"
     arguments: dict[str, Any] = field(default_factory=dict)
+    held_out: dict[str, Any] = field(default_factory=dict)
     vector_arguments: dict[str, Any] = field(default_factory=dict)
     backend: Literal["auto", "native", "sync", "async"] = "auto"
     max_episode_steps: int | None = None
@@ -52,12 +54,17 @@ class EnvironmentConfig:
             "vector_kwargs",
             "wrappers",
         }
-        taken = sorted(reserved & {*self.arguments, *self.vector_arguments})
+        taken = sorted(reserved & {*self.arguments, *self.held_out, *self.vector_arguments})
         if taken:
             raise ValueError(
                 f"`environment.arguments` cannot hold {', '.join(taken)}: the sampler sets it. The horizon is "
                 "environment.max_episode_steps or an argument of the environment's own."
             )
+
+
+def held_out(config: EnvironmentConfig) -> EnvironmentConfig:
+    """The environment of held-out tasks."""
+    return replace(config, arguments={**config.arguments, **config.held_out}, held_out={})
 
 
 def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:

@@ -126,7 +126,7 @@ def _require_groups(content: dict[str, Any], path: Path) -> None:
         for name in groups & content.keys():
             if not isinstance(content[name], dict):
                 raise UsageError(f"configuration {path}: {name!r} must hold names and values, got {content[name]!r}.")
-            for inner in ("arguments", "vector_arguments"):
+            for inner in ("arguments", "held_out", "vector_arguments"):
                 if not isinstance(content[name].get(inner, {}), dict):
                     raise UsageError(f"configuration {path}: '{name}.{inner}' must hold names and values.")
 

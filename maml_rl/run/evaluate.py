@@ -23,6 +23,8 @@ class Evaluation(NamedTuple):
         settings: how it was done; goes into the file.
         arrays: what else goes into the file of arrays.
         sizes: what a task's number is a mean of, in words.
+        also: other measures by name, each [K + 1, N].
+        references: numbers to hold the means against, such as the optimum, by name.
     """
 
     measure: str
@@ -31,6 +33,8 @@ class Evaluation(NamedTuple):
     settings: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     sizes: str
+    also: dict[str, NDArray[np.float64]] = {}  # noqa: RUF012  # never changed
+    references: dict[str, float] = {}  # noqa: RUF012
 
 
 def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -49,10 +53,16 @@ def table(evaluation: Evaluation) -> str:
     with np.errstate(invalid="ignore"):
         gains, gain_errors = interval(per_task - per_task[0])
     digits = 2 if evaluation.measure == "return" else 4
-    lines = [f"gradient steps  {evaluation.measure:>20}  {'gain over 0 steps':>20}"]
+    more = {name: interval(values) for name, values in evaluation.also.items()}
+    heads = "".join(f"  {name:>20}" for name in more)
+    lines = [f"gradient steps  {evaluation.measure:>20}  {'gain over 0 steps':>20}{heads}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
         line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
-        lines.append(line if step == 0 else f"{line}  {_plus_minus(gains[step], gain_errors[step], digits):>20}")
+        gain = "" if step == 0 else _plus_minus(gains[step], gain_errors[step], digits)
+        others = "".join(f"  {_plus_minus(mean[step], error[step], 3):>20}" for mean, error in more.values())
+        lines.append(f"{line}  {gain:>20}{others}".rstrip())
+    for name, value in evaluation.references.items():
+        lines.append(f"{name:>14}  {value:20.{digits}f}")
     lines.append(f"mean and 95% interval over {per_task.shape[1]} held-out tasks, {evaluation.sizes}")
     diverged = (~np.isfinite(per_task)).any(0).nonzero()[0]
     if len(diverged):
@@ -89,6 +99,9 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         **evaluation.settings,
         f"{evaluation.measure}_mean": _finite_or_none(means),
         f"{evaluation.measure}_interval95": _finite_or_none(errors),
+        **{f"{name}_mean": _finite_or_none(interval(values)[0]) for name, values in evaluation.also.items()},
+        **{f"{name}_interval95": _finite_or_none(interval(values)[1]) for name, values in evaluation.also.items()},
+        **({"references": evaluation.references} if evaluation.references else {}),
         "tasks": evaluation.tasks,
     }
     arrays = _task_arrays(evaluation.tasks)
@@ -136,6 +149,10 @@ def _draw(evaluation: Evaluation, figure: Any) -> None:
     axes = figure.subplots()
     axes.plot(steps, per_task, color="#1f77b4", alpha=0.15, linewidth=0.8)
     axes.errorbar(steps, means, np.nan_to_num(errors), color="#d62728", marker="o", capsize=4, linewidth=2)
+    for index, (name, value) in enumerate(evaluation.references.items()):
+        axes.axhline(value, color="#2ca02c" if index == 0 else "#7f7f7f", linestyle="--", label=name)
+    if evaluation.references:
+        axes.legend(fontsize=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if evaluation.measure == "error" and np.nanmax(means) > 1e3 * np.nanmin(means) > 0:
         axes.set_yscale("log")  # adaptation diverged

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from maml_rl.rl.vector import make_single
 from maml_rl.run.curves import Curves, draw_curves
 from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import Evaluation
@@ -143,8 +144,26 @@ def _returns(
     )
     returns = np.stack([trajectories.returns.cpu().numpy() for trajectories in collected.trajectories]).astype(float)
     settings = {"environment": opened.config.environment.id}
+    if opened.config.environment.held_out:
+        settings["held_out"] = opened.config.environment.held_out
     sizes = f"{chosen['episodes']} episodes each"
-    return Evaluation("return", returns.mean(-1), tasks, settings, {"returns": returns}, sizes), collected
+    found = Evaluation("return", returns.mean(-1), tasks, settings, {"returns": returns}, sizes)
+    successes = [trajectories.successes for trajectories in collected.trajectories]
+    if successes[0] is not None:
+        share = np.stack([each.cpu().numpy().astype(float).mean(-1) for each in successes])
+        found = found._replace(also={"success": share}, arrays={**found.arrays, "success": share})
+    return found._replace(references=_references(opened, tasks)), collected
+
+
+def _references(opened: OpenedRun, tasks: list[Any]) -> dict[str, float]:
+    """Means over the tasks of what the environment knows of each, such as the optimum."""
+    env = make_single(opened.system.config.environment)
+    try:
+        known = getattr(env.unwrapped, "reference_returns", None)
+        each = [] if known is None else [known(task) for task in tasks]
+    finally:
+        env.close()
+    return {name: float(np.mean([returns[name] for returns in each])) for name in (each[0] if each else {})}
 
 
 def _supervised(

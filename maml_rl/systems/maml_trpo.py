@@ -18,7 +18,7 @@ from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trpo import MetaProblem, meta_step
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.vector import EnvironmentConfig, held_out
 from maml_rl.systems.settings import device_of, objective_of, require
 
 __all__ = ["Config", "MAMLTRPO"]
@@ -155,8 +155,9 @@ class MAMLTRPO:
 
     @staticmethod
     def for_use(config: Config) -> Config:
-        """A configuration with environments enough to know the spaces, for a policy that is trained already."""
-        return replace(config, tasks=1, episodes=1, start=None)
+        """A configuration of held-out tasks, with environments enough to know the spaces: for a trained policy."""
+        environment = held_out(config.environment)
+        return replace(config, environment=environment, tasks=1, episodes=1, start=None)
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""
@@ -302,6 +303,9 @@ def _return_metrics(collected: Collected) -> dict[str, float]:
     metrics = {f"return_step_{step}": value for step, value in enumerate(returns)}
     per_task = (collected.trajectories[-1].returns - collected.trajectories[0].returns).mean(-1)
     spread = float(per_task.std() / len(per_task) ** 0.5) if len(per_task) > 1 else float("nan")
+    for step, trajectories in enumerate(collected.trajectories):
+        if trajectories.successes is not None:
+            metrics[f"success_step_{step}"] = float(trajectories.successes.float().mean())
     return {
         **metrics,
         "return_before": returns[0],

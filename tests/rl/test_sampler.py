@@ -14,7 +14,7 @@ from maml_rl.rl.trajectories import Trajectories
 from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_vector
 
 CPU = torch.device("cpu")
-FIELDS = Trajectories.__dataclass_fields__
+FIELDS = [name for name in Trajectories.__dataclass_fields__ if name != "successes"]
 
 
 def _sample(

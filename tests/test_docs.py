@@ -65,7 +65,15 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
 ) -> None:
     options: dict[str, set[str]] = {}
     systems = [("train", ["--system", name]) for name in SYSTEMS]
-    for name, about in [*systems, ("compare", []), ("evaluate", []), ("render", []), ("benchmark", [])]:
+    for name, about in [
+        *systems,
+        ("compare", []),
+        ("evaluate", []),
+        ("render", []),
+        ("benchmark", []),
+        ("check_env", []),
+        ("export", []),
+    ]:
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])
         options.setdefault(name, set()).update(re.findall(r"--[\w.]+", capsys.readouterr().out))

@@ -46,3 +46,65 @@ def test_normalised_actions_are_mapped_to_the_step_range() -> None:
 def test_numbers_that_make_no_sense_are_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         navigation_2d(**arguments)
+
+
+def test_goals_on_a_semicircle() -> None:
+    env = navigation_2d(goals="semicircle", goal_range=2.0)
+    goals = np.array([task["goal"] for task in env.sample_tasks(2000, np.random.default_rng(0))])
+    np.testing.assert_allclose(np.hypot(*goals.T), 2.0)
+    angles = np.arctan2(goals[:, 1], goals[:, 0])
+    assert np.histogram(angles, bins=4, range=(0, np.pi))[0] == pytest.approx([500] * 4, abs=80)
+    env.set_task({"goal": [2.0, 0.0]})
+    env.set_task({"goal": [-1.414, 1.414]})  # rounded, as people type it
+
+
+def test_a_step_that_would_touch_an_obstacle_is_not_taken() -> None:
+    wall = {"obstacles": [[0.3, 0.0, 0.05], [0.0, -0.12, 0.04]], "max_step": 0.5, "action_scale": 0.5}
+    env = navigation_2d(**wall)
+    goal = {"goal": [0.5, 0.5]}
+    for action, moves in (
+        ([0.2, 0.0], True),  # ends before it
+        ([0.26, 0.0], False),  # ends in it
+        ([0.5, 0.0], False),  # would jump over it
+        ([0.5, 0.06], False),  # passes at less than the radius: 0.3 * 0.06 / 0.504 = 0.036
+        ([0.5, 0.1], True),  # at 0.3 * 0.1 / 0.51 = 0.059
+        ([0.0, -0.5], False),
+        ([0.0, 0.5], True),
+        ([0.0, 0.0], True),
+    ):
+        env.reset(seed=0, options={"task": goal})
+        after, reward, *_ = env.step(np.array(action))
+        assert after.tolist() == (action if moves else [0.0, 0.0]), action
+        assert reward == pytest.approx(-np.hypot(*(np.array(goal["goal"]) - after)))
+
+
+def test_no_goal_lies_in_an_obstacle() -> None:
+    env = navigation_2d(obstacles=[[0.2, 0.2, 0.15]])
+    goals = np.array([task["goal"] for task in env.sample_tasks(500, np.random.default_rng(0))])
+    assert np.hypot(*(goals - 0.2).T).min() > 0.15
+    with pytest.raises(ValueError, match="outside of all obstacles"):
+        env.set_task({"goal": [0.2, 0.25]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"goals": "circle"}, "goals"),
+        ({"obstacles": [[0.1, 0.1]]}, "must be discs"),
+        ({"obstacles": [[0.1, 0.1, -0.1]]}, "must be discs"),
+        ({"obstacles": 3}, "must be discs"),
+        ({"obstacles": [["a", 0, 1]]}, "must be discs"),
+        ({"obstacles": [[0.1, 0.0, 0.2]]}, "leave the start at the origin free"),
+    ],
+)
+def test_obstacles_and_goals_that_make_no_sense_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        navigation_2d(**arguments)
+
+
+def test_obstacles_that_leave_no_place_are_noticed() -> None:
+    env = navigation_2d(
+        goals="semicircle", goal_range=1.0, obstacles=[[0.0, 2.0, 1.9], [2.0, 0.0, 1.9], [-2.0, 0.0, 1.9]]
+    )
+    with pytest.raises(ValueError, match="leave no place"):
+        env.sample_tasks(1, np.random.default_rng(0))

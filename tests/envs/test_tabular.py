@@ -1,6 +1,7 @@
 """Bandits and tabular Markov decision processes: chance, laws of their dynamics, optima against brute force."""
 
 import itertools
+from functools import cache
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from envs.chance import draw_key, normal, uniform
+from envs.gittins import gittins_index, gittins_returns
 from envs.tabular_mdp import optimal_return, random_return
 
 
@@ -139,3 +141,41 @@ def test_actions_that_there_are_not_are_refused(name: str) -> None:
 def test_numbers_that_make_no_sense_are_refused(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         gym.make(f"envs:{name}-v0", **arguments)
+
+
+@pytest.mark.parametrize(("wins", "losses", "expected"), [(1, 1, 0.7029), (2, 1, 0.8001), (1, 2, 0.5001)])
+def test_gittins_indices_are_the_published_ones(wins: int, losses: int, expected: float) -> None:
+    """Gittins (1989), table for a discount of 0.9."""
+    assert gittins_index(wins, losses, 0.9) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_index_policy_is_the_best_of_all() -> None:
+    """Two arms, by dynamic programming over everything that can be known; the tail beyond the horizon is bounded."""
+    discount, horizon = 0.5, 14
+
+    @cache
+    def value(state: tuple[int, ...], left: int, by_index: bool) -> float:
+        if not left:
+            return 0.0
+        worth = []
+        for arm in (0, 1):
+            a, b = state[2 * arm : 2 * arm + 2]
+            after = [list(state), list(state)]
+            after[0][2 * arm] += 1
+            after[1][2 * arm + 1] += 1
+            won, lost = (value(tuple(each), left - 1, by_index) for each in after)
+            worth.append(a / (a + b) * (1 + discount * won) + b / (a + b) * discount * lost)
+        if by_index:
+            first, second = gittins_index(*state[:2], discount), gittins_index(*state[2:], discount)
+            return worth[0] if first >= second else worth[1]
+        return max(worth)
+
+    for state in ((1, 1, 1, 1), (2, 1, 1, 1), (3, 2, 1, 1), (5, 4, 1, 1)):
+        assert value(state, horizon, True) == pytest.approx(value(state, horizon, False), abs=2 * discount**horizon)
+
+
+def test_the_index_policy_beats_chance_and_not_the_optimum() -> None:
+    chances = np.random.default_rng(0).uniform(size=(200, 5))
+    rewards = gittins_returns(chances, 10, np.random.default_rng(1)).sum(1)
+    assert set(np.unique(rewards)) <= set(range(11))
+    assert 10 * chances.mean() + 0.5 < rewards.mean() < 10 * chances.max(1).mean()

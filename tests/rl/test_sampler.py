@@ -213,3 +213,19 @@ def test_faults_of_an_environment_from_elsewhere_at_construction(third_party: st
     assert _sample(config, categorical_mlp(1, 2, (8,))).mask.shape[-1] <= 5
     longer = Sampler(EnvironmentConfig(f"{third_party}:Corridor-v0", max_episode_steps=11), 1, 1, CPU, torch.float32)
     assert longer.horizon == 11  # Gymnasium's own limit of the registration gives way, as in gym.make
+
+
+def test_an_episode_succeeds_if_one_of_its_own_steps_did(third_party: str) -> None:
+    config = EnvironmentConfig(f"{third_party}:Corridor-v0", {"fault": "success"})
+    data = _sample(config, categorical_mlp(1, 2, (8,)), tasks=4, episodes=6)
+    assert data.successes is not None
+    # Positions after each step that counts: those observed before the next one, and the last.
+    after = torch.cat([data.observations[..., 1:, 0], data.last_observations], dim=-1)
+    length = data.mask.sum(-1).long()
+    for task in range(4):
+        for episode in range(6):
+            steps = int(length[task, episode])
+            seen = torch.cat([after[task, episode, : steps - 1], data.last_observations[task, episode]])
+            assert bool((seen.abs() > 1.5).any()) == bool(data.successes[task, episode])
+    assert 0 < int(data.successes.sum()) < 24
+    assert _sample(replace(config, arguments={}), categorical_mlp(1, 2, (8,))).successes is None

@@ -463,6 +463,8 @@ PRESETS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 @pytest.mark.parametrize("path", [p for p in PRESETS if p.parent.name == "maml_trpo"], ids=lambda path: path.stem)
 def test_every_preset_trains_and_evaluates(path: Path, tmp_path: Path, script: Script) -> None:
+    if path.stem.startswith("meta-world"):
+        pytest.importorskip("metaworld", reason="needs metaworld in an environment of its own: make test-metaworld")
     run = tmp_path / "run"
     small = ["--tasks", "2", "--episodes", "2", "--iterations", "1", "--torch_threads", "1",
              "--environment.arguments.horizon", "5"]  # fmt: skip
@@ -513,3 +515,38 @@ def test_filming_an_environment_that_cannot_be_filmed_is_one_line(
     assert errors.startswith("error: ")
     assert "\n" not in errors
     assert not (tmp_path / "film.gif").exists()
+
+
+def test_references_stand_beside_what_was_reached(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--config", str(ROOT / "configs/maml_trpo/bandit-k5-n10.yaml"), "--output", str(run), "--tasks", "4"]
+    assert script("train", [*argv, "--episodes", "3", "--iterations", "1", "--torch_threads", "1"]) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "5", "--episodes", "2", "--steps", "1"]) == 0
+    told = capsys.readouterr().out
+    found = json.loads((run / "evaluation.json").read_text())
+    chances = np.array([task["chances"] for task in found["tasks"]])
+    assert found["references"]["optimal"] == pytest.approx(10 * chances.max(1).mean())
+    assert found["references"]["random"] == pytest.approx(10 * chances.mean())
+    assert f"optimal  {found['references']['optimal']:20.2f}" in told
+
+
+def test_held_out_arguments_are_those_of_evaluation_only(
+    third_party: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--environment.id", "envs:Navigation2D-v0", "--environment.arguments", "{goal_range: 0.2, horizon: 10}",
+            "--environment.held_out", "{goal_range: 3.0}", "--output", str(run), "--tasks", "6", "--episodes", "2",
+            "--iterations", "1", "--torch_threads", "1"]  # fmt: skip
+    assert script("train", argv) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "20", "--episodes", "2", "--steps", "1"]) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert max(abs(entry) for task in found["tasks"] for entry in task["goal"]) > 1
+    assert found["held_out"] == {"goal_range": 3.0}
+    assert float(_rows(run)[0]["return_step_0"]) > -6
+    picture = str(tmp_path / "far.png")
+    assert script("render", ["--run", str(run), "--task", '{"goal": [2.0, 2.0]}', "--output", picture]) == 0
+    capsys.readouterr()
+    assert script("train", ["--environment.held_out", "{num_envs: 3}", "--output", str(tmp_path / "other")]) == 2
+    assert "cannot hold num_envs" in capsys.readouterr().err

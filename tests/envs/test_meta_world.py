@@ -1,0 +1,69 @@
+"""Meta-World's ML1 and ML10: its own classes, tasks and success, where the package is installed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+metaworld = pytest.importorskip("metaworld", reason="needs metaworld in an environment of its own: make test-metaworld")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_steps_are_meta_worlds_own() -> None:
+    own = metaworld.ML1("reach-v3", seed=0)
+    for split, tasks in (("train", own.train_tasks), ("test", own.test_tasks)):
+        env = gym.make("envs:MetaWorldML1-v0", split=split).unwrapped
+        theirs = own.train_classes["reach-v3"]()
+        theirs.set_task(tasks[7])
+        expected, _ = theirs.reset(seed=3)
+        env.set_task({"environment": "reach-v3", "goal": 7})
+        observation, _ = env.reset(seed=3)
+        assert np.array_equal(observation, expected)
+        assert observation[-3:].tolist() == [0.0] * 3  # the goal is hidden
+        rng = np.random.default_rng(0)
+        for _ in range(60):
+            action = rng.uniform(-1, 1, 4)
+            expected, their_reward, _, _, info = theirs.step(action)
+            observation, reward, _, _, ours = env.step(action)
+            assert np.array_equal(observation, expected)
+            assert reward == their_reward
+            assert ours["success"] == info["success"]
+
+
+def test_splits_are_the_benchmarks() -> None:
+    for split, count in (("train", 10), ("test", 5)):
+        env = gym.make("envs:MetaWorldML10-v0", split=split).unwrapped
+        own = metaworld.ML10(seed=0)
+        classes = own.train_classes if split == "train" else own.test_classes
+        drawn = env.sample_tasks(400, np.random.default_rng(0))
+        assert {task["environment"] for task in drawn} == set(classes)
+        assert len(classes) == count
+        assert {task["goal"] for task in drawn} == set(range(50))
+    with pytest.raises(ValueError, match="environment must be one of"):
+        env.set_task({"environment": "reach-v3", "goal": 0})
+    with pytest.raises(ValueError, match="goal must be within 0 and 49"):
+        env.set_task({**drawn[0], "goal": 50})
+
+
+def test_it_has_no_fault() -> None:
+    from maml_rl.rl.checking import check_task_env
+
+    assert [finding for finding in check_task_env("envs:MetaWorldML1-v0") if finding.serious] == []
+
+
+def test_it_trains_on_one_split_and_is_evaluated_on_the_other(
+    tmp_path: Path, script: Callable[[str, list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(__file__).resolve().parents[2] / "configs/maml_trpo/meta-world-ml1-reach.yaml"
+    run = tmp_path / "run"
+    small = ["--tasks", "2", "--episodes", "2", "--iterations", "1", "--environment.arguments", '{"horizon": 20}']
+    assert script("train", ["--config", str(config), "--output", str(run), *small, "--torch_threads", "1"]) == 0
+    assert "success_step_1" in (run / "progress.csv").read_text().splitlines()[0]
+    assert script("evaluate", ["--run", str(run), "--tasks", "3", "--episodes", "2", "--steps", "1"]) == 0
+    assert "success" in capsys.readouterr().out
+    found = json.loads((run / "evaluation.json").read_text())
+    assert found["held_out"] == {"split": "test"}
+    assert len(found["success_mean"]) == 2

@@ -1,0 +1,116 @@
+"""Task distributions over somebody else's MuJoCo model: equal to MuJoCo's own loop, and faults named."""
+
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+
+from envs.mujoco_tasks import MujocoTask, States, single, vector
+from envs.ranges import Interval
+
+XML = """<mujoco><option timestep="0.01"/><worldbody><body><joint name="hinge" type="hinge" axis="0 1 0"/>
+<geom type="capsule" fromto="0 0 0 0 0 1" size="0.1"/></body></worldbody>
+<actuator><motor joint="hinge" ctrllimited="true" ctrlrange="-2 6"/><motor joint="hinge" gear="0.5"/></actuator>
+</mujoco>"""
+
+
+def _task(tmp_path: Path, **changes: Any) -> MujocoTask:
+    path = tmp_path / "hinge.xml"
+    path.write_text(XML)
+    parts: dict[str, Any] = {
+        "name": "Hinge",
+        "xml": str(path),
+        "parameters": {"angle": Interval(-1.0, 1.0)},
+        "observe": lambda states: np.concatenate([states.qpos, states.qvel], axis=1),
+        "reward": lambda before, controls, after, tasks: -np.abs(after.qpos[:, 0] - tasks["angle"]) - controls.sum(1),
+        "frame_skip": 3,
+        "horizon": 12,
+    }
+    return MujocoTask(**{**parts, **changes})
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_it_is_mujocos_own_loop_with_actions_in_the_motors_ranges(tmp_path: Path, measured: bool) -> None:
+    measure = (lambda model, data: np.array([data.qacc[0], data.time])) if measured else None
+    task = _task(tmp_path, measure=measure)
+    env, envs = single(task), vector(task, 2, num_threads=2)
+    model = mujoco.MjModel.from_xml_string(XML)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+    data = mujoco.MjData(model)
+    env.reset(seed=0, options={"task": {"angle": 0.3}})
+    envs.reset(seed=0, options={"tasks": [{"angle": 0.3}, {"angle": -0.2}]})
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        action = rng.uniform(-1.2, 1.2, 2)
+        bounded = np.clip(action, -1, 1)
+        data.ctrl[:] = [2 + 4 * bounded[0], bounded[1]]  # a range of [-2, 6], and one that the model leaves open
+        mujoco.mj_step(model, data, 3)
+        observation, reward, *_ = env.step(action)
+        observations, rewards, *_ = envs.step(np.stack([action, action]))
+        assert np.array_equal(observation, [data.qpos[0], data.qvel[0]])
+        assert np.array_equal(observations[0], observation)
+        assert np.array_equal(observations[1], observation)
+        assert reward == pytest.approx(-abs(data.qpos[0] - 0.3) - data.ctrl.sum())
+        assert rewards[0] == reward
+        if measured:
+            assert np.array_equal(env._states[-1][-2:], [data.qacc[0], data.time])
+
+
+def test_what_is_measured_is_seen_by_all_functions(tmp_path: Path) -> None:
+    seen: dict[str, list[float]] = {"observe": [], "reward": [], "terminated": []}
+
+    def note(name: str, states: States) -> None:
+        seen[name].append(float(states.measured[0, 0]))
+
+    def observe(states: States) -> np.ndarray:
+        note("observe", states)
+        return states.qpos
+
+    def reward(before: States, controls: np.ndarray, after: States, tasks: Any) -> np.ndarray:
+        note("reward", after)
+        return np.zeros(len(controls))
+
+    def terminated(after: States, tasks: Any) -> np.ndarray:
+        note("terminated", after)
+        return after.measured[:, 0] > 0.05
+
+    task = _task(
+        tmp_path,
+        measure=lambda model, data: np.array([data.time]),
+        observe=observe,
+        reward=reward,
+        terminated=terminated,
+    )
+    env = single(task)
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(2))[2] for _ in range(2)]
+    assert ends == [False, True]  # time 0.03, then 0.06
+    assert seen["reward"] == pytest.approx([0.03, 0.06])
+    assert seen["terminated"] == pytest.approx([0.03, 0.06])
+    assert seen["observe"][-1] == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"xml": "/nowhere/at_all.xml"}, "cannot be loaded"),
+        ({"observe": lambda states: states.qpos[0]}, r"`observe` of Hinge must return \[n, O\], got \(1,\)"),
+        ({"frame_skip": 0}, "frame_skip"),
+        ({"action_scale": -1.0}, "action_scale"),
+        ({"horizon": 2.5}, "horizon"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    for make in (lambda: single(_task(tmp_path, **changes)), lambda: vector(_task(tmp_path, **changes), 2)):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_a_broken_model_file_is_one_line(tmp_path: Path) -> None:
+    task = _task(tmp_path)
+    Path(task.xml).write_text("<mujoco><worldbody><body></mujoco>")
+    with pytest.raises(ValueError, match=r"hinge\.xml cannot be loaded: .*XML") as caught:
+        single(task)
+    assert "\n" not in str(caught.value)

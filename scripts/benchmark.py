@@ -2,9 +2,10 @@
 """Speed as ratios within one run: python scripts/benchmark.py [--device cuda] [--json FILE].
 
 `half_cheetah` compares steps/s of 800 half-cheetahs on 2 threads: the raw `mujoco.rollout` loop, this project's vector
-environment, Gymnasium's SyncVectorEnv of the single environment, and the whole sampler with a policy. All take the same
-actions, because the cost of a physics step depends on the contacts. `meta_update` times the half-cheetah setting of
-pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
+environment, Gymnasium's SyncVectorEnv of the single environment, Stable-Baselines3's interface to the vector
+environment, and the whole sampler with a policy. All take the same actions, because the cost of a physics step depends
+on the contacts. `environments` has the same ratios for every MuJoCo task. `meta_update` times the half-cheetah setting
+of pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
 `sinusoid` and `few_shot_images` are supervised: see supervised_speed.py.
 """
 
@@ -22,9 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbour, however this file was loaded
 
-import gymnasium as gym
-import mujoco.rollout
 import numpy as np
+import simulation_speed
 import supervised_speed
 import torch
 from tqdm import tqdm
@@ -32,11 +32,10 @@ from tqdm import tqdm
 from maml_rl.core.modes import unrolled
 from maml_rl.core.objectives import final
 from maml_rl.core.rules import halved_after_first, sgd
-from maml_rl.core.tree import expand, flatten
+from maml_rl.core.tree import flatten
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import EstimatorConfig, collect
 from maml_rl.rl.losses import surrogate
-from maml_rl.rl.policies import gaussian_mlp
 from maml_rl.rl.sampler import Sampler, task_seeds
 from maml_rl.rl.trpo import MetaProblem, meta_step
 from maml_rl.rl.vector import EnvironmentConfig
@@ -85,6 +84,7 @@ def main(argv: Sequence[str]) -> int:
     about = (options.device, options.threads, options.repetitions)
     sections: dict[str, Callable[[], dict[str, float]]] = {
         "half_cheetah": lambda: half_cheetah(options),
+        "environments": lambda: environments(options),
         "meta_update": lambda: meta_update(options),
         "sinusoid": lambda: supervised_speed.sinusoid(*about),
         "few_shot_images": lambda: supervised_speed.few_shot_images(*about),
@@ -107,51 +107,21 @@ def main(argv: Sequence[str]) -> int:
 
 def half_cheetah(options: Options) -> dict[str, float]:
     """Steps/s of each way to step 800 half-cheetahs, and the ratios to the raw simulator."""
-    config = EnvironmentConfig("envs:HalfCheetahVel-v0", {"horizon": STEPS}, {"num_threads": options.threads})
-    sampler = Sampler(config, TASKS, EPISODES, torch.device(options.device), torch.float32)
-    policy, params = _policy(sampler)
-    tasks = sampler.sample_tasks(np.random.SeedSequence(0))
-    seeds = task_seeds(0, 0, 0, 0, TASKS)
-    each = [task for task in tasks for _ in range(EPISODES)]
-    sample = lambda: sampler.sample(policy, expand(params, TASKS), tasks, seeds)  # noqa: E731
-    actions = sample().actions.movedim(2, 0).reshape(STEPS, COUNT, -1).cpu().numpy().astype(float)
-    native: Any = gym.make_vec(config.id, num_envs=COUNT, horizon=STEPS, num_threads=options.threads)
-    raw = _raw_loop(native, actions)
-    few = COUNT // 8  # SyncVectorEnv's cost is linear in its environments
-    sync: Any = gym.make_vec(config.id, num_envs=few, vectorization_mode="sync", horizon=STEPS)
-
-    def step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> Callable[[], float]:
-        def run() -> float:
-            envs.reset(seed=0, options={"tasks": tasks} if tasks is not None else None)
-            began = time.perf_counter()
-            for action in chosen:
-                envs.step(action)
-            return chosen.shape[0] * chosen.shape[1] / (time.perf_counter() - began)
-
-        return run
-
-    def whole_sampler() -> float:
-        began = time.perf_counter()
-        sample()
-        return COUNT * STEPS / (time.perf_counter() - began)
-
-    rates = _interleaved(
-        {
-            "raw_rollout": raw,
-            "vector_env": step_all(native, actions, each),
-            "sync_vector_env": step_all(sync, actions[:, :few], None),
-            "sampler": whole_sampler,
-        },
-        options.repetitions,
+    return simulation_speed.stepping(
+        "HalfCheetahVel", options.device, options.threads, options.repetitions, TASKS, EPISODES, STEPS, others=True
     )
-    for envs in (native, sync, sampler):
-        envs.close()
-    return {
-        **rates,
-        "vector_env_per_raw": rates["vector_env"] / rates["raw_rollout"],
-        "vector_env_per_sync": rates["vector_env"] / rates["sync_vector_env"],
-        "sampler_per_raw": rates["sampler"] / rates["raw_rollout"],
-    }
+
+
+def environments(options: Options) -> dict[str, float]:
+    """Ratios of vector environment and sampler to the raw simulator, for every MuJoCo task: 10 tasks x 20 episodes."""
+    found = {}
+    for name in tqdm(simulation_speed.MUJOCO_TASKS, desc="environments", leave=False):
+        rates = simulation_speed.stepping(
+            name, options.device, options.threads, options.repetitions, 10, 20, 50, others=False
+        )
+        for part in ("raw_rollout", "vector_env_per_raw", "sampler_per_raw"):
+            found[f"{name}_{part}"] = rates[part]
+    return found
 
 
 def meta_update(options: Options) -> dict[str, float]:
@@ -159,7 +129,7 @@ def meta_update(options: Options) -> dict[str, float]:
     device = torch.device(options.device)
     config = EnvironmentConfig("envs:HalfCheetahVel-v0", {"horizon": STEPS}, {"num_threads": options.threads})
     sampler = Sampler(config, TASKS, EPISODES, device, torch.float32)
-    policy, params = _policy(sampler)
+    policy, params = simulation_speed.policy_of(sampler)
     rule, mode, objective = sgd(halved_after_first(0.1)), unrolled(), final()
     chunk = TASKS if device.type == "cuda" else OuterConfig().chunk
     settings = TrustRegion()
@@ -221,49 +191,6 @@ def _surrogate_gradient(problem: MetaProblem, theta: torch.Tensor) -> torch.Tens
         (target.weight * surrogate(acts, target.old_log_probs, target.batch).sum()).backward()
     assert theta.grad is not None
     return theta.grad
-
-
-def _raw_loop(native: Any, actions: np.ndarray) -> Callable[[], float]:
-    """`mujoco.rollout` alone: no observations, no rewards, no checks."""
-    simulator = native.simulator
-    model, skip = simulator.model, simulator.frame_skip
-    data = [mujoco.MjData(model) for _ in simulator._data]
-    native.reset(seed=0)
-    start = native._states.copy()
-    controls = np.repeat(np.clip(actions, -1, 1)[:, :, None], skip, axis=2)
-    states, sensors = np.empty((COUNT, skip, start.shape[1])), np.empty((COUNT, skip, model.nsensordata))
-    pool: Any = mujoco.rollout.Rollout(nthread=len(data) if len(data) > 1 else 0)
-    models = [model] * COUNT
-
-    def run() -> float:
-        state = start.copy()
-        began = time.perf_counter()
-        for control in controls:
-            pool.rollout(models, data, state, control, nstep=skip, state=states, sensordata=sensors, skip_checks=True)
-            state = states[:, -1].copy()
-        return COUNT * STEPS / (time.perf_counter() - began)
-
-    return run
-
-
-def _interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, float]:
-    """Medians; one of each in turn, so that a slow minute of the machine meets all of them."""
-    found: dict[str, list[float]] = {name: [] for name in measurements}
-    threads = torch.get_num_threads()
-    for repetition in range(repetitions + 1):
-        for name, measure in measurements.items():
-            torch.set_num_threads(threads if name == "sampler" else 1)
-            value = measure()
-            if repetition:  # the first one warms up
-                found[name].append(value)
-    torch.set_num_threads(threads)
-    return {name: statistics.median(values) for name, values in found.items()}
-
-
-def _policy(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
-    policy = gaussian_mlp(17, 6, (64, 64), "tanh")
-    params = policy.initial(torch.Generator().manual_seed(0), torch.float32)
-    return policy, {name: leaf.to(sampler.device) for name, leaf in params.items()}
 
 
 def _synchronise(device: torch.device) -> None:

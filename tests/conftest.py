@@ -101,7 +101,7 @@ class Corridor(gym.Env):
             reward = float("nan")
         if self.fault == "raise" and abs(self.position) > 1:
             raise RuntimeError("the wall fell down")
-        info = {"success": abs(self.position) > 1.5} if self.fault == "success" else {}
+        info = {"success": abs(self.position) > 3.3} if self.fault == "success" else {}
         return np.array([self.position]), reward, abs(self.position) > 3, False, info
 
 

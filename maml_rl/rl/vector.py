@@ -29,16 +29,16 @@ class EnvironmentConfig:
     Attributes:
         id: Gymnasium id; "package:Name-v0" imports the package first.
         arguments: keyword arguments of the environment's constructor.
-        held_out: those that differ where held-out tasks are wanted, in evaluating and rendering: another split.
         vector_arguments: further ones of a native vector version, such as num_threads.
+        held_out: arguments that differ where held-out tasks are wanted, in evaluating and rendering: another split.
         backend: "auto" takes the native vector version if there is one, else "sync".
         max_episode_steps: the horizon T, where it is not to be the environment's own.
     """
 
     id: str = "envs:Navigation2D-v0"
     arguments: dict[str, Any] = field(default_factory=dict)
-    held_out: dict[str, Any] = field(default_factory=dict)
     vector_arguments: dict[str, Any] = field(default_factory=dict)
+    held_out: dict[str, Any] = field(default_factory=dict)
     backend: Literal["auto", "native", "sync", "async"] = "auto"
     max_episode_steps: int | None = None
 

@@ -30,7 +30,9 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
     printed = capsys.readouterr().out
     wanted = {
         "half_cheetah": {"raw_rollout", "vector_env", "sync_vector_env", "sampler", "vector_env_per_raw",
-                         "vector_env_per_sync", "sampler_per_raw"},
+                         "sync_vector_env_per_raw", "sampler_per_raw", "sb3_vec_env_per_raw"},
+        "environments": {f"{name}_{part}" for name in ("AntGoal", "HopperRandParams", "HalfCheetahDir")
+                         for part in ("raw_rollout", "vector_env_per_raw", "sampler_per_raw")},
         "meta_update": {"surrogate_gradient_s", "curvature_product_s", "meta_iteration_s", "env_steps",
                         "peak_memory_mb"},
         "sinusoid": {"maml_rl", "hand_written", "loop_over_tasks", "maml_rl_per_hand_written", "maml_rl_per_loop"},

@@ -1,0 +1,168 @@
+"""The simulation sections of the benchmark: raw `mujoco.rollout`, vector environments, the sampler, SB3's interface."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import mujoco.rollout
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from maml_rl.core.tree import expand
+from maml_rl.rl.policies import PolicyConfig, policy_for
+from maml_rl.rl.sampler import Sampler, task_seeds
+from maml_rl.rl.vector import EnvironmentConfig
+
+__all__ = ["MUJOCO_TASKS", "policy_of", "stepping"]
+
+MUJOCO_TASKS = (
+    "HalfCheetahVel",
+    "HalfCheetahDir",
+    "AntVel",
+    "AntDir",
+    "AntGoal",
+    "Walker2dRandParams",
+    "HopperRandParams",
+)
+
+
+def stepping(
+    name: str, device: str, threads: int, repetitions: int, tasks: int, episodes: int, steps: int, others: bool
+) -> dict[str, float]:
+    """Steps/s of each way to step `tasks` x `episodes` environments, and ratios to the raw simulator.
+
+    All take the same actions with the same models, because the cost of a physics step depends on them; the raw loop
+    steps from the very states that the vector environment came through, so that it has the same falls and restarts.
+
+    Args:
+        name: of the environment, without package and version.
+        device: of the policy.
+        threads: of the simulation.
+        repetitions: the median counts.
+        tasks: how many.
+        episodes: of each task.
+        steps: of each episode.
+        others: whether Gymnasium's SyncVectorEnv and Stable-Baselines3's interface are measured too.
+    """
+    count = tasks * episodes
+    config = EnvironmentConfig(f"envs:{name}-v0", {"horizon": steps}, vector_arguments={"num_threads": threads})
+    sampler = Sampler(config, tasks, episodes, torch.device(device), torch.float32)
+    policy, params = policy_of(sampler)
+    drawn = sampler.sample_tasks(np.random.SeedSequence(0))
+    seeds = task_seeds(0, 0, 0, 0, tasks)
+    each = [task for task in drawn for _ in range(episodes)]
+    sample = lambda: sampler.sample(policy, expand(params, tasks), drawn, seeds)  # noqa: E731
+    actions = sample().actions.movedim(2, 0).reshape(-1, count, *sampler.envs.single_action_space.shape)
+    chosen = actions.cpu().numpy().astype(float)
+    length = len(chosen)
+    native: Any = gym.make_vec(config.id, num_envs=count, horizon=steps, num_threads=threads)
+
+    def whole_sampler() -> float:
+        began = time.perf_counter()
+        sample()
+        return count * length / (time.perf_counter() - began)
+
+    ways = {
+        "raw_rollout": _raw_loop(native, chosen, each),
+        "vector_env": lambda: _step_all(native, chosen, each),
+        "sampler": whole_sampler,
+    }
+    closed: list[Any] = [native, sampler]
+    if others:
+        few = max(1, count // 8)  # SyncVectorEnv's cost is linear in its environments
+        sync: Any = gym.make_vec(config.id, num_envs=few, vectorization_mode="sync", horizon=steps)
+        ways["sync_vector_env"] = lambda: _step_all(sync, chosen[:, :few], None)
+        theirs = _stable_baselines(config, count, each)
+        ways["sb3_vec_env"] = lambda: _step_sb3(theirs, chosen)
+        closed += [sync, theirs]
+    rates = interleaved(ways, repetitions)
+    for envs in closed:
+        envs.close()
+    ratios = {f"{way}_per_raw": rates[way] / rates["raw_rollout"] for way in ways if way != "raw_rollout"}
+    return {**rates, **ratios}
+
+
+def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A policy of two layers of 64 units with tanh, as pytorch-maml-rl has it, for the sampler's environment."""
+    config = PolicyConfig(hidden=[64, 64], activation="tanh")
+    policy = policy_for(config, sampler.envs.single_observation_space, sampler.envs.single_action_space)
+    params = policy.initial(torch.Generator().manual_seed(0), torch.float32)
+    return policy, {name: leaf.to(sampler.device) for name, leaf in params.items()}
+
+
+def interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, float]:
+    """Medians; one of each in turn, so that a slow minute of the machine meets all of them."""
+    found: dict[str, list[float]] = {name: [] for name in measurements}
+    threads = torch.get_num_threads()
+    for repetition in tqdm(range(repetitions + 1), leave=False):
+        for name, measure in measurements.items():
+            torch.set_num_threads(threads if name == "sampler" else 1)
+            value = measure()
+            if repetition:  # the first one warms up
+                found[name].append(value)
+    torch.set_num_threads(threads)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> float:
+    """Steps/s, starting episodes that end again."""
+    envs.reset(seed=0, options={"tasks": tasks} if tasks is not None else None)
+    began = time.perf_counter()
+    for action in chosen:
+        *_, ended, cut, _ = envs.step(action)
+        if (ended | cut).any():
+            envs.reset(options={"reset_mask": ended | cut})
+    return chosen.shape[0] * chosen.shape[1] / (time.perf_counter() - began)
+
+
+def _stable_baselines(config: EnvironmentConfig, count: int, tasks: Sequence[Any]) -> Any:
+    from maml_rl.rl.vector import make_vector
+    from maml_rl.sb3.vec_env import TaskVecEnv
+
+    return TaskVecEnv(make_vector(config, count), tasks)
+
+
+def _step_sb3(envs: Any, chosen: np.ndarray) -> float:
+    envs.reset()
+    began = time.perf_counter()
+    for action in chosen:
+        envs.step(action)
+    return chosen.shape[0] * chosen.shape[1] / (time.perf_counter() - began)
+
+
+def _visited(native: Any, chosen: np.ndarray, tasks: Sequence[Any], size: int) -> list[np.ndarray]:
+    """The physical states before each step of `_step_all`."""
+    native.reset(seed=0, options={"tasks": tasks})
+    found = []
+    for action in chosen:
+        found.append(native._states[:, :size].copy())
+        *_, ended, cut, _ = native.step(action)
+        if (ended | cut).any():
+            native.reset(options={"reset_mask": ended | cut})
+    return found
+
+
+def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any]) -> Callable[[], float]:
+    """`mujoco.rollout` alone: no observations, no rewards, no checks."""
+    simulator, count = native.simulator, chosen.shape[1]
+    model, skip = simulator.model, simulator.frame_skip
+    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    native.reset(seed=0, options={"tasks": tasks})
+    models = list(simulator._models) if len(simulator._models) == count else [model] * count
+    data = [mujoco.MjData(model) for _ in simulator._data]
+    visited = _visited(native, chosen, tasks, size)
+    controls = np.repeat(np.clip(chosen, -1, 1)[:, :, None], skip, axis=2)
+    states, sensors = np.empty((count, skip, size)), np.empty((count, skip, model.nsensordata))
+    pool: Any = mujoco.rollout.Rollout(nthread=len(data) if len(data) > 1 else 0)
+
+    def run() -> float:
+        began = time.perf_counter()
+        for state, control in zip(visited, controls, strict=True):
+            pool.rollout(models, data, state, control, nstep=skip, state=states, sensordata=sensors, skip_checks=True)
+            states[:, -1].copy()
+        return count * len(controls) / (time.perf_counter() - began)
+
+    return run

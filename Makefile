@@ -10,7 +10,7 @@ ifneq ($(OMNIGLOT),)
 export MAML_RL_OMNIGLOT := $(abspath $(OMNIGLOT))
 endif
 
-.PHONY: train test check format benchmark slow clean
+.PHONY: train test test-metaworld check format benchmark slow clean
 
 train: $(VENV)/ready  ## meta-train 2D navigation in minutes, then the table and a picture
 	$(BIN)/python scripts/train.py --config configs/maml_trpo/2d-navigation.yaml --output $(RUN) \
@@ -20,6 +20,15 @@ train: $(VENV)/ready  ## meta-train 2D navigation in minutes, then the table and
 
 test: $(VENV)/ready  ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+test-metaworld: .venv-metaworld/ready  ## the tests of Meta-World, in an environment with the MuJoCo that it pins
+	.venv-metaworld/bin/python -m pytest tests/envs/test_meta_world.py
+
+.venv-metaworld/ready: setup.cfg constraints-metaworld.txt
+	$(PYTHON) -m venv .venv-metaworld
+	.venv-metaworld/bin/python -m pip install --quiet --upgrade pip
+	.venv-metaworld/bin/python -m pip install --quiet --constraint constraints-metaworld.txt --editable "." metaworld pytest
+	touch $@
 
 check: $(VENV)/ready  ## formatting, lint, types, fast tests: green before every commit
 	$(BIN)/ruff format --check .
@@ -44,4 +53,4 @@ $(VENV)/ready: setup.cfg constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-metaworld

@@ -34,6 +34,20 @@ def test_the_environment_example_trains_evaluates_and_passes_gymnasiums_checker(
         sys.modules.pop("reach_1d", None)
 
 
+@pytest.mark.parametrize("page", ["environments", "stable-baselines3"])
+def test_the_lines_of_a_page_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+    assert capsys.readouterr().out
+
+
+def test_the_page_shows_the_example_package_as_it_is() -> None:
+    code = (ROOT / "docs/examples/arm_tasks/arm_tasks/__init__.py").read_text()
+    assert f"```python\n{code}```" in (ROOT / "docs/adding-an-environment.md").read_text()
+
+
 def test_the_readmes_example_adapts(capsys: pytest.CaptureFixture[str]) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert code is not None

@@ -28,18 +28,23 @@ class PolicyConfig:
         activation: of the hidden layers (Finn et al., 2017, A.2: relu).
         initial_std: of the Gaussian before training, for continuous actions (both public codes: 1).
         minimum_std: floor of the Gaussian's spread (both public codes: 1e-6).
+        output_scale: factor of the last layer's initial weights (both public codes: 1); a small one starts from noise
+            alone.
     """
 
     hidden: list[int] = field(default_factory=lambda: [100, 100])
     activation: Literal["relu", "tanh"] = "relu"
     initial_std: float = 1.0
     minimum_std: float = 1e-6
+    output_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not all(units > 0 for units in self.hidden):
             raise ValueError(f"`policy.hidden` must be positive numbers, got {self.hidden}.")
         if not 0 < self.minimum_std <= self.initial_std < float("inf"):
             raise ValueError(f"`policy.minimum_std` must be in (0, {self.initial_std}], got {self.minimum_std}.")
+        if not 0 <= self.output_scale < float("inf"):
+            raise ValueError(f"`policy.output_scale` must be finite and at least 0, got {self.output_scale}.")
 
 
 class Policy(NamedTuple):
@@ -66,6 +71,7 @@ def gaussian_mlp(
     activation: str = "relu",
     initial_std: float = 1.0,
     minimum_std: float = 1e-6,
+    output_scale: float = 1.0,
 ) -> Policy:
     """Gaussian policy with a multilayer perceptron for the mean and a free log-std (Finn et al., 2017, A.2).
 
@@ -78,7 +84,7 @@ def gaussian_mlp(
 
     def initial(generator: Generator, dtype: torch.dtype) -> Params:
         log_std = torch.full((action_size,), math.log(initial_std), dtype=dtype)
-        return {**_initial_layers(sizes, generator, dtype), "log_std": log_std}
+        return {**_initial_layers(sizes, generator, dtype, output_scale), "log_std": log_std}
 
     def act(params: Params, observations: Tensor) -> DiagonalGaussian:
         mean = _forward(params, observations, len(sizes) - 1, nonlinearity)
@@ -91,7 +97,11 @@ def gaussian_mlp(
 
 
 def categorical_mlp(
-    observation_size: int, actions: int, hidden: Sequence[int] = (100, 100), activation: str = "relu"
+    observation_size: int,
+    actions: int,
+    hidden: Sequence[int] = (100, 100),
+    activation: str = "relu",
+    output_scale: float = 1.0,
 ) -> Policy:
     """Softmax policy over `actions` choices with a multilayer perceptron for the logits."""
     sizes = [observation_size, *hidden, actions]
@@ -103,7 +113,10 @@ def categorical_mlp(
     def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.gumbel(size=(*shape, actions)).astype(np.float32)
 
-    return Policy(lambda generator, dtype: _initial_layers(sizes, generator, dtype), act, draw_noise, Categorical)
+    def initial(generator: Generator, dtype: torch.dtype) -> Params:
+        return _initial_layers(sizes, generator, dtype, output_scale)
+
+    return Policy(initial, act, draw_noise, Categorical)
 
 
 def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.Space[Any]) -> Policy:
@@ -114,15 +127,21 @@ def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.
     """
     inputs = gym.spaces.flatdim(observations)
     if isinstance(actions, gym.spaces.Discrete):
-        return categorical_mlp(inputs, int(actions.n), config.hidden, config.activation)
+        return categorical_mlp(inputs, int(actions.n), config.hidden, config.activation, config.output_scale)
     if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1:
         return gaussian_mlp(
-            inputs, actions.shape[0], config.hidden, config.activation, config.initial_std, config.minimum_std
+            inputs,
+            actions.shape[0],
+            config.hidden,
+            config.activation,
+            config.initial_std,
+            config.minimum_std,
+            config.output_scale,
         )
     raise ValueError(f"policies exist for Discrete and one-dimensional Box actions, got {actions}.")
 
 
-def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype) -> Params:
+def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype, output_scale: float) -> Params:
     """Xavier-uniform weights, U[-b, b] with b = sqrt(6 / (in + out)) (Glorot and Bengio, 2010); zero biases."""
     params: Params = {}
     for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
@@ -130,6 +149,7 @@ def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dty
         uniform = torch.rand(fan_out, fan_in, generator=generator, dtype=torch.float64)
         params[f"layer{layer}.weight"] = ((2 * uniform - 1) * bound).to(dtype)
         params[f"layer{layer}.bias"] = torch.zeros(fan_out, dtype=dtype)
+    params[f"layer{len(sizes) - 2}.weight"] *= output_scale
     return params
 
 

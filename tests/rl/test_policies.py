@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from maml_rl.core.tree import expand
-from maml_rl.rl.policies import categorical_mlp, gaussian_mlp
+from maml_rl.rl.policies import PolicyConfig, categorical_mlp, gaussian_mlp
 
 
 def test_initial_values_are_xavier_uniform_with_zero_biases_and_the_given_spread() -> None:
@@ -52,3 +52,16 @@ def test_noise_depends_on_the_generator_alone() -> None:
         assert first.shape == shape
         assert first.dtype == np.float32
         assert np.array_equal(first, second)
+
+
+def test_the_output_scale_is_that_of_the_last_layer_only() -> None:
+    for make in (gaussian_mlp, categorical_mlp):
+        plain, small = (
+            make(3, 2, (4,), output_scale=scale).initial(torch.Generator().manual_seed(0), torch.float64)
+            for scale in (1.0, 0.01)
+        )
+        assert plain.keys() == small.keys()
+        for name, leaf in plain.items():
+            assert torch.equal(small[name], leaf * 0.01 if name == "layer1.weight" else leaf)
+    with pytest.raises(ValueError, match="output_scale"):
+        PolicyConfig(output_scale=-1.0)

@@ -117,9 +117,15 @@ def _running(
         initial=_initial,
         frame_skip=frame_skip,
         model_for=changed_model,
-        caption=lambda before, after, task: f"v {float(speed(before, after)[0]):5.2f} m/s",
+        caption=lambda before, after, task: f"v {float(speed(before, after)[0]):5.2f} m/s   {_about(task)}",
         **numbers,
     )
+
+
+def _about(task: Task) -> str:
+    """Mean factors of a body's numbers."""
+    parts = [f"{name} x {base ** float(np.mean(task[name])):.2f}" for name, base in _BASES.items()]
+    return "   ".join(parts)
 
 
 def _walker(**numbers: Any) -> MujocoTask:

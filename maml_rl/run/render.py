@@ -148,14 +148,17 @@ def _headed(frame: Frame, step: int, task: Task, total: float) -> Frame:
     draw = ImageDraw.Draw(picture)
     plural = "" if step == 1 else "s"
     draw.text((8, 4), f"{step} gradient step{plural}   return {total:.1f}", "white", ImageFont.load_default(18))
-    draw.text((8, 27), _short(task), "#bbbbbb", ImageFont.load_default(14))
+    draw.text((8, 27), _short(task, frame.shape[1] // 8), "#bbbbbb", ImageFont.load_default(14))
     return np.asarray(picture)
 
 
-def _short(task: Task) -> str:
+def _short(task: Task, most: int) -> str:
+    """The task in at most so many letters."""
+
     def text(value: Any) -> str:
         if isinstance(value, (list, tuple)):
             return "(" + ", ".join(text(entry) for entry in value) + ")"
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
-    return "task: " + ", ".join(f"{name} {text(value)}" for name, value in task.items())
+    whole = "task: " + ", ".join(f"{name} {text(value)}" for name, value in task.items())
+    return whole if len(whole) <= most else whole[: most - 3] + "..."

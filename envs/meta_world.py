@@ -1,6 +1,6 @@
 """Meta-World's benchmarks ML1 and ML10 (Yu et al., 2020) as task distributions: its classes, its task sets, its goals.
 
-Needs the package metaworld, which pins an older MuJoCo: see docs/meta-world.md.
+Needs the package metaworld, which pins an older MuJoCo: see docs/environments.md.
 """
 
 from functools import lru_cache
@@ -26,7 +26,7 @@ def _benchmark(kind: str, name: str, seed: int) -> Any:
     except ImportError:
         raise ValueError(
             "Meta-World is not installed. It pins MuJoCo 3.3.0, so give it an environment of its own: "
-            "docs/meta-world.md has the commands."
+            "docs/environments.md has the commands."
         ) from None
     if kind == "ML10":
         return metaworld.ML10(seed=seed)
@@ -75,8 +75,8 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         self._goals: dict[str, list[Any]] = {kind: [] for kind in self._classes}
         for task in made.train_tasks if split == "train" else made.test_tasks:
             self._goals[task.env_name].append(task)
-        self._envs: dict[str, Any] = {}
         self._env: Any = None
+        self._kind: str | None = None
         self._steps = 0
         self.horizon, self.render_mode = horizon, render_mode
         self.observation_space: gym.Space[Any] = gym.spaces.Box(-_BOUND, _BOUND, (39,), np.float64)
@@ -101,9 +101,9 @@ class MetaWorldTasks(gym.Env[Array, Array]):
             raise TaskError(f"environment must be one of {', '.join(self._goals)}, got {kind!r}.")
         if not isinstance(goal, int) or not 0 <= goal < len(self._goals[kind]):
             raise TaskError(f"goal must be within 0 and {len(self._goals[kind]) - 1}, got {goal!r}.")
-        if kind not in self._envs:
-            self._envs[kind] = self._classes[kind](render_mode=self.render_mode, camera_name="corner2")
-        self._env = self._envs[kind]
+        if kind != self._kind:  # one simulation at a time: each takes many megabytes
+            self.close()
+            self._env, self._kind = self._classes[kind](render_mode=self.render_mode, camera_name="corner2"), kind
         self._env.set_task(self._goals[kind][goal])
         self._steps = self.horizon
 
@@ -137,9 +137,9 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         return np.ascontiguousarray(self._env.render()[::-1])
 
     def close(self) -> None:
-        """Closes the environments of all classes."""
-        for env in self._envs.values():
-            env.close()
+        """Closes the class's environment."""
+        if self._env is not None:
+            self._env.close()
 
 
 def ml1(render_mode: str | None = None, **arguments: Any) -> MetaWorldTasks:

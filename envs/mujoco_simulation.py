@@ -32,6 +32,8 @@ __all__ = ["Initial", "Measure", "ModelFor", "MujocoBatch", "MujocoSerial", "loa
 
 _SPEC = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
+_SIZES = ("nq", "nv", "na", "nu", "nbody", "ngeom", "nsensordata", "nmocap", "nuserdata")
+
 Initial = Callable[[mujoco.MjModel, np.random.Generator], tuple[Array, Array]]
 """(model, rng) -> (qpos, qvel) at the start of an episode."""
 
@@ -43,7 +45,7 @@ ModelFor = Callable[[mujoco.MjModel, Task], mujoco.MjModel]
 
 
 def load_model(path: str) -> mujoco.MjModel:
-    """Loads a model with the warm start off.
+    """Loads a model with the warm start and the automatic reset off.
 
     MuJoCo prints warnings about some of Gymnasium's own model files and logs them into the working folder; those about
     deprecated attributes are of no use to someone who did not write the file, and are dropped here.
@@ -66,6 +68,8 @@ def load_model(path: str) -> mujoco.MjModel:
     for text in other:
         mujoco.mju_warning(text)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+    # A simulation that diverges has to be seen, not to start again from the reference pose amid an episode.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     return model
 
 
@@ -114,10 +118,15 @@ class MujocoSerial:
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
         after = np.empty_like(states)
-        models = self._models if len(self._models) == len(states) else [self.model] * len(states)
-        for index, (model, control) in enumerate(zip(models, controls, strict=True)):
+        for index, (model, control) in enumerate(zip(self._models_for(len(states)), controls, strict=True)):
             self.advance_one(model, states[index], control, after[index])
         return after
+
+    def _models_for(self, count: int) -> list[mujoco.MjModel]:
+        if self._model_for is None:
+            return [self.model] * count
+        _require_models(self._models, count)
+        return self._models
 
     def advance_one(self, model: mujoco.MjModel, state: Array, control: Array, after: Array) -> None:
         """One environment's step, written into `after`."""
@@ -176,7 +185,9 @@ class MujocoBatch:
 
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
-        if len(self._models) != len(states):
+        if self._model_for is not None:
+            _require_models(self._models, len(states))
+        elif len(self._models) != len(states):
             self._models = [self.model] * len(states)
         return self._rolled_out(states, controls) if self._rollout is not None else self._shared_out(states, controls)
 
@@ -223,7 +234,18 @@ def models_of(tasks: Sequence[Task], model: mujoco.MjModel, model_for: ModelFor)
     """The model of each task; tasks that are one object share one."""
     made = {id(task): task for task in tasks}
     models = {key: model_for(model, task) for key, task in made.items()}
+    for changed in models.values():
+        if not isinstance(changed, mujoco.MjModel) or changed is model:
+            raise ValueError(f"`model_for` must return a changed copy of the model, got {type(changed).__name__}.")
+        differing = [name for name in _SIZES if getattr(changed, name) != getattr(model, name)]
+        if differing:
+            raise ValueError(f"`model_for` must keep the model's sizes, but it changes {', '.join(differing)}.")
     return [models[id(task)] for task in tasks]
+
+
+def _require_models(models: Sequence[mujoco.MjModel], count: int) -> None:
+    if len(models) != count:
+        raise ValueError(f"{count} environments have {len(models)} models: assign their tasks first.")
 
 
 def _usable_cores() -> int:

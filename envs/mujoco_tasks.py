@@ -89,8 +89,10 @@ def single(task: MujocoTask, render_mode: str | None = None) -> SingleTaskEnv:
         ValueError: the model cannot be loaded, or a number is out of range.
     """
     model = load_model(task.xml)
+    definition = _definition(task, model)
     simulator = MujocoSerial(model, task.frame_skip, task.initial, task.measure, task.model_for)
-    return SingleTaskEnv(_definition(task, model), simulator, render_mode)
+    fps = max(1, round(1 / (model.opt.timestep * task.frame_skip)))
+    return SingleTaskEnv(definition, simulator, render_mode, fps)
 
 
 def vector(
@@ -129,15 +131,14 @@ def _definition(task: MujocoTask, model: mujoco.MjModel) -> Definition:
         mark = None if task.mark is None else task.mark(chosen)
         return paint_mujoco(simulator, states[-1, :size], text, mark)
 
-    start = States(model.qpos0[None].copy(), np.zeros((1, model.nv)), _measured(task, model)[None])
-    observed = _checked_observation(task, start)
+    observed = _checked(task, model, middle)
     return Definition(
         name=task.name,
         parameters=task.parameters,
         observation_space=spaces.Box(-_BOUND, _BOUND, observed.shape[1:], np.float64),
         action_space=scaled_box(model.nu, task.action_scale),
         horizon=task.horizon,
-        observe=lambda states: task.observe(parts(states)),
+        observe=lambda states: np.array(task.observe(parts(states)), np.float64),  # a copy: states are written to
         control=lambda actions: middle + half * (actions / task.action_scale),
         reward=lambda before, controls, after, tasks: task.reward(parts(before), controls, parts(after), tasks),
         terminated=lambda after, tasks: task.terminated(parts(after), tasks),
@@ -152,20 +153,40 @@ def _motor_ranges(model: mujoco.MjModel) -> tuple[Array, Array]:
     return (low + high) / 2, (high - low) / 2
 
 
-def _measured(task: MujocoTask, model: mujoco.MjModel) -> Array:
-    return np.zeros(0) if task.measure is None else np.zeros_like(task.measure(model, mujoco.MjData(model)), float)
-
-
-def _checked_observation(task: MujocoTask, start: States) -> Array:
-    """What is observed in the reference pose.
+def _checked(task: MujocoTask, model: mujoco.MjModel, controls: Array) -> Array:
+    """What two environments in the reference pose observe, after all functions have been tried on them.
 
     Raises:
-        ValueError: it is not of shape [n, O].
+        ValueError: one of them returns something of another shape than it has to; the message names it.
     """
-    observed = np.asarray(task.observe(start))
-    if observed.ndim != 2 or len(observed) != 1:
+    if not model.nu:
+        raise ValueError(f"the model of {task.name} has no actuators, so there is nothing to act with.")
+    for name, values in task.parameters.items():
+        if not all(hasattr(values, part) for part in ("shape", "draw", "holds")):
+            raise ValueError(f"parameter {name!r} of {task.name} must be one of envs.ranges, got {values!r}.")
+    positions, velocities = task.initial(model, np.random.default_rng(0))
+    _require_shape(task, "initial (positions)", positions, (model.nq,))
+    _require_shape(task, "initial (velocities)", velocities, (model.nv,))
+    measured = np.zeros(0) if task.measure is None else np.asarray(task.measure(model, mujoco.MjData(model)), float)
+    if measured.ndim != 1:
+        raise ValueError(f"`measure` of {task.name} must return [M], got {measured.shape}.")
+    states = States(np.stack([positions] * 2), np.stack([velocities] * 2), np.zeros((2, len(measured))))
+    rng = np.random.default_rng(0)
+    drawn = {name: np.stack([values.draw(rng)] * 2) for name, values in task.parameters.items()}
+    observed = np.asarray(task.observe(states))
+    if observed.ndim != 2 or len(observed) != 2:
         raise ValueError(
-            f"`observe` of {task.name} must return [n, O], got {observed.shape} for n = 1: it sees all environments at "
+            f"`observe` of {task.name} must return [n, O], got {observed.shape} for n = 2: it sees all environments at "
             "once, positions are `states.qpos` [n, nq]."
         )
+    with np.errstate(all="ignore"):
+        rewards = task.reward(states, np.stack([controls] * 2), states, drawn)
+    _require_shape(task, "reward", rewards, (2,), "[n]")
+    _require_shape(task, "terminated", task.terminated(states, drawn), (2,), "[n]")
     return observed
+
+
+def _require_shape(task: MujocoTask, name: str, value: Any, shape: tuple[int, ...], told: str | None = None) -> None:
+    if np.shape(value) != shape:
+        about = f"{told} = {shape} for n = 2" if told else str(shape)
+        raise ValueError(f"`{name}` of {task.name} must return {about}, got {np.shape(value)}.")

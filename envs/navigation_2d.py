@@ -84,6 +84,7 @@ def _define(
         terminated=terminated,
         paint=paint,
     )
+    definition.sample_tasks(1, np.random.default_rng(0))  # obstacles that leave no goal are told here
     return definition, _Point(discs)
 
 

@@ -53,7 +53,7 @@ def paint_mujoco(simulator: "MujocoSerial", state: "Array", text: str, mark: Mar
     mujoco.mj_forward(model, data)
     renderer = _renderer(model)
     far = mark is not None and mark.position is not None
-    camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else -1)
+    camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else _following(model))
     renderer.update_scene(data, camera=camera)
     if mark is not None:
         _draw_mark(renderer.scene, mark, data.xpos[1])
@@ -65,6 +65,14 @@ def _above(robot: "Array", mark: Mark) -> mujoco.MjvCamera:
     camera.lookat[:] = (robot + np.asarray(mark.position)) / 2
     camera.distance = 6.0 + 1.2 * float(np.linalg.norm(robot[:2] - np.asarray(mark.position)[:2]))
     camera.elevation, camera.azimuth = -50.0, 90.0
+    return camera
+
+
+def _following(model: mujoco.MjModel) -> mujoco.MjvCamera:
+    """For models without a camera: one that keeps the first body in sight."""
+    camera = mujoco.MjvCamera()
+    camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, min(1, model.nbody - 1)
+    camera.distance, camera.elevation, camera.azimuth = 2.5 * model.stat.extent, -20.0, 90.0
     return camera
 
 
@@ -94,5 +102,8 @@ def caption(frame: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     draw = ImageDraw.Draw(picture, "RGBA")
     width, height = picture.size
     draw.rectangle((0, height - 26, width, height), fill=(0, 0, 0, 150))
-    draw.text((8, height - 22), text, fill="white", font=ImageFont.load_default(16))
+    size = 16
+    while size > 8 and draw.textlength(text, ImageFont.load_default(size)) > width - 16:
+        size -= 1
+    draw.text((8, height - 22), text, fill="white", font=ImageFont.load_default(size))
     return np.asarray(picture)

@@ -55,7 +55,9 @@ class Interval:
         return rng.uniform(self.low, self.high)
 
     def holds(self, value: NDArray[np.float64]) -> bool:
-        return bool(((value >= np.asarray(self.low)) & (value <= np.asarray(self.high))).all())
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        slack = 1e-5 * (high - low)  # pi has more digits than people type
+        return bool(((value >= low - slack) & (value <= high + slack)).all())
 
     def __str__(self) -> str:
         return f"within {_shortened(self.low)} and {_shortened(self.high)}"
@@ -75,7 +77,7 @@ class Choice:
         return self.values[rng.integers(len(self.values))]
 
     def holds(self, value: NDArray[np.float64]) -> bool:
-        return bool(np.isin(value, self.values))
+        return bool(np.isclose(value, self.values, rtol=1e-3, atol=1e-9).any())
 
     def __str__(self) -> str:
         return "one of " + ", ".join(f"{value:g}" for value in self.values)

@@ -22,7 +22,10 @@ class SingleTaskEnv(gym.Env[Array, Any]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  # as gym.Env declares it
 
-    def __init__(self, definition: Definition, simulator: Simulator, render_mode: str | None = None) -> None:
+    def __init__(
+        self, definition: Definition, simulator: Simulator, render_mode: str | None = None, fps: int = 20
+    ) -> None:
+        self.metadata = {**type(self).metadata, "render_fps": fps}
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"`render_mode` must be None or 'rgb_array', got {render_mode!r}.")
         self.definition, self.simulator, self.render_mode = definition, simulator, render_mode
@@ -42,10 +45,10 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         """Draws `count` tasks."""
         return self.definition.sample_tasks(count, rng)
 
-    def reference_returns(self, task: Task) -> dict[str, float]:
-        """Expected returns of an episode to hold others against, such as the optimum; none where none are known."""
+    def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
+        """Expected returns of `steps` steps to hold others against, such as the optimum; none where none are known."""
         known = self.definition.references
-        return {} if known is None else known(task, self.horizon)
+        return {} if known is None else known(task, steps)
 
     def set_task(self, task: Task) -> None:
         """Makes `task` the next reset's; ends the episode.

@@ -126,7 +126,7 @@ def _paint(places: NDArray[np.int64], rewards: Array, height: int = 360, width: 
             shade = float(np.clip((rewards[state, action] + 1) / 4, 0, 1))
             color = (int(225 - 180 * shade), int(70 + 130 * shade), 80)
             x = left + action * across
-            draw.rectangle((x, y, x + across - 2, y + cell - 2), fill=color)
+            draw.rectangle((x, y, x + max(across - 2, 1), y + max(cell - 2, 1)), fill=color)
         draw.text((30, y + cell / 2 - 8), str(state), "#333333", ImageFont.load_default(14))
         if state == places[-1]:
             draw.polygon([(52, y + cell / 2 - 6), (52, y + cell / 2 + 6), (64, y + cell / 2)], fill="#1f77b4")

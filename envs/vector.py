@@ -63,10 +63,10 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         """Draws `count` tasks."""
         return self.definition.sample_tasks(count, rng)
 
-    def reference_returns(self, task: Task) -> dict[str, float]:
-        """Expected returns of an episode to hold others against, such as the optimum; none where none are known."""
+    def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
+        """Expected returns of `steps` steps to hold others against, such as the optimum; none where none are known."""
         known = self.definition.references
-        return {} if known is None else known(task, self.horizon)
+        return {} if known is None else known(task, steps)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; ends all episodes.

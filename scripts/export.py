@@ -27,6 +27,7 @@ class Options:
         checkpoint: "best" by training return, or the "last".
         episodes: for adapting, per gradient step; the run's own where nothing is given.
         seed: of the episodes that adapt.
+        device: where to adapt; the run's own where nothing is given.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Options:
     checkpoint: Literal["best", "last"] = "best"
     episodes: int | None = None
     seed: int = 1000
+    device: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("episodes", 1), ("seed", 0)):
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     except ImportError:
         raise UsageError("exporting needs the extra 'sb3': pip install 'maml_rl[sb3]'.") from None
     task = None if options.task is None else task_from_json(options.task)
-    with open_run(Path(options.run), options.checkpoint) as opened:
+    with open_run(Path(options.run), options.checkpoint, options.device) as opened:
         if opened.system.kind != "reinforcement-learning":
             raise UsageError(f"{options.run} has no policy to export.")
         if task is not None:
@@ -97,7 +99,7 @@ def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:
     print("  from stable_baselines3 import PPO")
     print("  from maml_rl.rl.vector import EnvironmentConfig, make_vector")
     print("  from maml_rl.sb3.vec_env import TaskVecEnv")
-    print(f"  config = EnvironmentConfig({environment.id!r}, {environment.arguments!r})")
+    print(f"  config = {environment!r}")
     print(f"  env = TaskVecEnv(make_vector(config, 20), {json.loads(json.dumps(task))!r})")
     print(f"  model = PPO.load({options.output!r}, env=env)")
 

@@ -2,10 +2,9 @@
 
 import inspect
 import json
-import pickle
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from maml_rl.rl.tasks import Task, TaskError, VectorTaskEnv, plain_task
-from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_single, make_vector
+from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, held_out, make_single, make_vector
 
 __all__ = ["Finding", "check_task_env"]
 
@@ -60,13 +59,26 @@ def _checked(config: EnvironmentConfig) -> list[Finding]:
     except EnvironmentError as error:
         return [Finding(True, str(error))]
     try:
-        for check in (_spaces, _horizon, _tasks, _episodes, _gymnasium, _pictures, _vector, _workers):
+        for check in (_spaces, _horizon, _held_out, _tasks, _episodes, _gymnasium, _pictures, _vector, _workers):
             found += check(config, env)
     except _Broken as error:
         found.append(Finding(True, str(error)))
-    finally:
+    except Exception as error:  # environments from elsewhere fail where nobody expects it
+        found.append(Finding(True, f"a check failed: {_told(error)}"))
+    try:
         env.close()
+    except Exception as error:
+        found.append(Finding(False, f"close failed: {_told(error)}"))
     return found
+
+
+class _Moment(NamedTuple):
+    """What one step returned."""
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
 
 
 def _spaces(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
@@ -88,6 +100,19 @@ def _horizon(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
             "there is no horizon: register the environment with max_episode_steps, give it an attribute `horizon`, or "
             "set environment.max_episode_steps.",
         )
+
+
+def _held_out(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    if not config.held_out:
+        return
+    try:
+        other = make_single(held_out(config))
+    except EnvironmentError as error:
+        yield Finding(True, f"with `held_out` {config.held_out}: {error}")
+        return
+    if other.observation_space.shape != env.observation_space.shape or other.action_space != env.action_space:
+        yield Finding(True, f"with `held_out` {config.held_out} the environment has other spaces than without.")
+    other.close()
 
 
 def _tasks(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
@@ -143,8 +168,8 @@ def _episodes(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
         yield Finding(False, "all tasks gave the same observations and rewards: does the task reach the reward?")
 
 
-def _play(env: gym.Env, task: Task, sets: bool = True) -> list[tuple[Any, float]]:
-    """Observations and rewards of one episode of random actions, checked one by one."""
+def _play(env: gym.Env, task: Task, sets: bool = True) -> list[_Moment]:
+    """One episode of random actions, checked step by step."""
     try:
         if sets:
             env.unwrapped.set_task(task)  # type: ignore[attr-defined]
@@ -154,15 +179,13 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[tuple[Any, float]
     if not isinstance(found, tuple) or len(found) != 2:
         raise _Broken("reset must return (observation, info).")
     _require_observation(env, found[0], "reset")
-    trail = [(np.asarray(found[0]).copy(), 0.0)]
+    trail = [_Moment(np.asarray(found[0]).copy(), 0.0, False, False)]
     rng = np.random.default_rng(_SEED)
     for _ in range(_STEPS):
         try:
             outcome = env.step(_action(env.action_space, rng))
         except Exception as error:
-            raise _Broken(
-                f"step failed: {_told(error)} (a Gaussian policy's actions have no bounds: clip them in step)."
-            ) from error
+            raise _Broken(f"step failed: {_told(error)}.{_remedy(env)}") from error
         if not isinstance(outcome, tuple) or len(outcome) != 5:
             raise _Broken("step must return (observation, reward, terminated, truncated, info).")
         observation, reward, terminated, truncated, _ = outcome
@@ -173,18 +196,32 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[tuple[Any, float]
             value = np.nan
         if not np.isfinite(value):
             raise _Broken(f"step must return a finite number as reward, got {reward!r}.")
-        trail.append((np.asarray(observation).copy(), value))
+        trail.append(_Moment(np.asarray(observation).copy(), value, bool(terminated), bool(truncated)))
         if terminated or truncated:
             break
     return trail
 
 
+def _remedy(env: gym.Env) -> str:
+    """What may help a step that failed: a hint at clipping, if an action within the bounds goes through."""
+    try:
+        env.reset(seed=_SEED)
+        env.action_space.seed(_SEED)
+        env.step(env.action_space.sample())
+    except Exception:
+        return ""
+    return " A Gaussian policy's actions have no bounds: clip them in step."
+
+
 def _require_observation(env: gym.Env, observation: Any, source: str) -> None:
     space = env.observation_space
-    got = np.asarray(observation)
+    try:
+        got = np.asarray(observation).astype(float)
+    except (TypeError, ValueError) as error:
+        raise _Broken(f"{source} returned an observation that is no array of numbers: {_told(error)}") from error
     if got.shape != space.shape:
         raise _Broken(f"{source} returned an observation of shape {got.shape}, the space says {space.shape}.")
-    if not np.isfinite(got.astype(float)).all():
+    if not np.isfinite(got).all():
         raise _Broken(f"{source} returned an observation that is not finite.")
 
 
@@ -196,9 +233,10 @@ def _action(space: gym.Space[Any], rng: np.random.Generator) -> Any:
     return (2.0 * rng.standard_normal(space.shape) * scale).astype(space.dtype)
 
 
-def _same(first: list[tuple[Any, float]], second: list[tuple[Any, float]]) -> bool:
+def _same(first: list[_Moment], second: list[_Moment]) -> bool:
     return len(first) == len(second) and all(
-        np.array_equal(one[0], two[0]) and one[1] == two[1] for one, two in zip(first, second, strict=True)
+        np.array_equal(one.observation, two.observation) and one[1:] == two[1:]
+        for one, two in zip(first, second, strict=True)
     )
 
 
@@ -251,21 +289,7 @@ def _vector(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
                 "sample_tasks, set_tasks, autoreset DISABLED.",
             )
             return
-        tasks = _drawn(env, _SEED)[:2]
-        alone = [_play(env, task) for task in tasks]
-        envs.set_tasks(tasks)
-        observations, _ = envs.reset(seed=[_SEED, _SEED])
-        rng = np.random.default_rng(_SEED)
-        together = [[(np.asarray(observations[i]), 0.0)] for i in range(2)]
-        for _ in range(min(map(len, alone)) - 1):
-            action = _action(env.action_space, rng)
-            observations, rewards, *_ = envs.step(np.stack([action, action]))
-            for i in range(2):
-                together[i].append((np.asarray(observations[i]), float(rewards[i])))
-        for one, many in zip(alone, together, strict=True):
-            if not all(np.allclose(a[0], b[0]) and np.isclose(a[1], b[1]) for a, b in zip(one, many, strict=False)):
-                yield Finding(True, "the vector version gives other observations or rewards than the single one.")
-                break
+        yield from _compared(envs, env, _drawn(env, _SEED)[:2])
     except _Broken:
         raise
     except Exception as error:
@@ -274,11 +298,50 @@ def _vector(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
         envs.close()
 
 
+def _compared(envs: Any, env: gym.Env, tasks: list[Task]) -> Iterator[Finding]:
+    """The vector version against single episodes: what each step returns, and a restart of one of two."""
+    alone = [_play(env, task) for task in tasks]
+    envs.set_tasks(tasks)
+    observations, _ = envs.reset(seed=[_SEED, _SEED])
+    rng = np.random.default_rng(_SEED)
+    for moment in range(1, min(map(len, alone))):
+        action = _action(env.action_space, rng)
+        observations, *flags, _ = envs.step(np.stack([action, action]))
+        for name, value in zip(("rewards", "terminated", "truncated"), flags, strict=True):
+            if np.shape(value) != (2,):
+                yield Finding(True, f"the vector version must return {name} of shape (2,), got {np.shape(value)}.")
+                return
+        for index in range(2):
+            one = alone[index][moment]
+            if not (
+                np.allclose(observations[index], one.observation)
+                and np.isclose(flags[0][index], one.reward)
+                and (bool(flags[1][index]), bool(flags[2][index])) == (one.terminated, one.truncated)
+            ):
+                yield Finding(True, "the vector version gives other observations, rewards or ends than the single one.")
+                return
+    before = np.array(observations)
+    after, _ = envs.reset(options={"reset_mask": np.array([True, False])})
+    if not np.array_equal(after[1], before[1]):
+        yield Finding(True, "the vector version's reset starts environments that reset_mask leaves out.")
+
+
 def _workers(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
+    """Two worker processes, as backend 'async' has them."""
     try:
-        pickle.dumps((partial(make_single, config), _drawn(env, _SEED)))
+        envs: Any = make_vector(replace(config, backend="async", vector_arguments={}), 2)
+    except EnvironmentError as error:
+        yield Finding(False, f"backend 'async' is out: {error}")
+        return
+    try:
+        envs.set_tasks(_drawn(env, _SEED)[:2])
+        envs.reset(seed=[_SEED, _SEED])
+        rng = np.random.default_rng(_SEED)
+        envs.step(np.stack([_action(env.action_space, rng) for _ in range(2)]))
     except Exception as error:
-        yield Finding(False, f"arguments or tasks cannot be pickled, so backend 'async' is out: {_told(error)}")
+        yield Finding(False, f"backend 'async' is out, for it cannot send what it has to: {_told(error)}")
+    finally:
+        envs.close()
 
 
 def _told(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from maml_rl.core.types import Loss, Params
@@ -46,8 +47,12 @@ def sample_weights(mask: Tensor, weighting: str) -> Tensor:
 
 
 def thinned(batch: RLBatch, every: int) -> RLBatch:
-    """Every `every`-th sample of each task, with weights whose sum is 1 again."""
-    few = RLBatch(*(part[:, ::every] for part in batch))
+    """One in `every` samples of each task, spread evenly over the steps of episodes, with weights of sum 1 again."""
+    count = batch.weights.shape[1]
+    starts = torch.arange(0, count - every + 1, every, dtype=torch.float64, device=batch.weights.device)
+    # The place within each run of samples follows the golden ratio, so no time step is preferred.
+    places = starts + ((starts / every * 0.6180339887498949) % 1.0 * every).floor()
+    few = RLBatch(*(part[:, places.long()] for part in batch))
     total = few.weights.sum(-1, keepdim=True)
     return few._replace(weights=few.weights / total.where(total > 0, 1.0))
 

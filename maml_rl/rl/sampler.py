@@ -187,12 +187,17 @@ class Sampler:
         if self._first_action is not None:
             flat = flat + self._first_action
         observation, reward, ended, cut, about = self._attempt(f"at time step {t}", lambda: self.envs.step(flat))
+        for name, value in (("rewards", reward), ("terminated", ended), ("truncated", cut)):
+            if np.shape(value) != alive.shape:
+                raise SimulationError(f"step must return {name} of shape {alive.shape}, got {np.shape(value)}.")
         if not alive.all():  # what an environment does after its episode is nobody's data, finite or not
             observation, reward = np.where(alive[:, None], observation, 0.0), np.where(alive, reward, 0.0)
         self._require_finite(observation, tasks, t, "the observation")
         self._require_finite(reward, tasks, t, "the reward")
         success = about.get("success")
-        return observation, reward, ended, cut, None if success is None else np.asarray(success, float) > 0
+        if success is not None:
+            success = self._attempt(f"at time step {t} (success)", lambda: np.asarray(success, float) > 0)
+        return observation, reward, ended, cut, success
 
     @staticmethod
     def _attempt(when: str, call: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from tqdm import tqdm
 
 from maml_rl.rl.vector import make_single
 from maml_rl.run.curves import Curves, draw_curves
@@ -160,7 +161,10 @@ def _references(opened: OpenedRun, tasks: list[Any]) -> dict[str, float]:
     env = make_single(opened.system.config.environment)
     try:
         known = getattr(env.unwrapped, "reference_returns", None)
-        each = [] if known is None else [known(task) for task in tasks]
+        each = [] if known is None else [known(task, opened.system.sampler.horizon) for task in tasks]
+    except Exception as error:  # the evaluation is worth more than what it is held against
+        tqdm.write(f"warning: reference_returns failed: {type(error).__name__}: {error}")
+        each = []
     finally:
         env.close()
     return {name: float(np.mean([returns[name] for returns in each])) for name in (each[0] if each else {})}

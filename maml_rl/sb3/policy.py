@@ -64,6 +64,8 @@ def params_of(model: Any, config: PolicyConfig) -> Params:
     policy = model.policy
     if type(policy) is not ActorCriticPolicy or not isinstance(policy.features_extractor, FlattenExtractor):
         raise ValueError(f"only MLP actor-critic policies can be taken over, this one is {type(policy).__name__}.")
+    if not isinstance(model.action_space, (gym.spaces.Box, gym.spaces.Discrete)):
+        raise ValueError(f"only policies for Box and Discrete actions can be taken over, not {model.action_space}.")
     if policy.use_sde or policy.squash_output:
         raise ValueError("policies with state-dependent exploration or squashed actions cannot be taken over.")
     layers = _layers(policy)
@@ -99,11 +101,12 @@ def load_start(path: str, config: PolicyConfig, like: Params) -> Params:
     except Exception as error:  # zip, pickle and torch each fail in their own way
         raise ValueError(f"`start` {path} holds no PPO or A2C model: {' '.join(str(error).split())}"[:300]) from error
     params = params_of(model, config)
-    wrong = [name for name in like if name not in params or params[name].shape != like[name].shape]
+    shapes, wanted = ({name: tuple(leaf.shape) for name, leaf in each.items()} for each in (params, like))
+    wrong = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
     if wrong:
-        got = tuple(params[wrong[0]].shape) if wrong[0] in params else "none"
         raise ValueError(
-            f"`start` {path} does not fit the environment: {wrong[0]} must be {tuple(like[wrong[0]].shape)}, got {got}."
+            f"`start` {path} does not fit the environment: {wrong[0]} must be {wanted.get(wrong[0], 'absent')}, got "
+            f"{shapes.get(wrong[0], 'none')}."
         )
     return {name: params[name].to(leaf.dtype) for name, leaf in like.items()}
 
@@ -111,7 +114,7 @@ def load_start(path: str, config: PolicyConfig, like: Params) -> Params:
 def _load(path: str) -> Any:
     try:
         return PPO.load(path, device="cpu")
-    except (KeyError, TypeError):  # the file of another algorithm
+    except (KeyError, TypeError, AttributeError):  # the file of another algorithm
         return A2C.load(path, device="cpu")
 
 

@@ -28,6 +28,7 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]  # its own hints are partial
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
         self.envs = envs
         self._actions: Any = None
+        self._succeeded = np.zeros(envs.num_envs, bool)
         self._first_seed: int | None = seed
         if tasks is None:
             tasks = envs.sample_tasks(envs.num_envs, np.random.default_rng(seed))
@@ -47,6 +48,7 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]  # its own hints are partial
         """Starts all episodes: the first observations, [n, O]."""
         seed, self._first_seed = self._first_seed, None
         observations, _ = self.envs.reset(seed=seed)
+        self._succeeded[:] = False
         self.reset_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         return np.asarray(observations)
 
@@ -55,18 +57,23 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]  # its own hints are partial
         self._actions = actions
 
     def step_wait(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:  # type: ignore[override]
-        """Observations, rewards, ends and infos of one step; sub-environments whose episode ended start again."""
+        """Observations, rewards, ends and infos of one step; sub-environments whose episode ended start again.
+
+        Where environments report success, ``info["is_success"]`` says whether the episode had one so far.
+        """
         observations, rewards, ended, cut, about = self.envs.step(self._actions)
         done = ended | cut
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if "success" in about:
-            for info, success in zip(infos, about["success"], strict=True):
+            self._succeeded |= np.asarray(about["success"], float) > 0
+            for info, success in zip(infos, self._succeeded, strict=True):
                 info["is_success"] = bool(success)
         if done.any():
             last = np.asarray(observations)
             for index in np.flatnonzero(done):
                 infos[index]["terminal_observation"] = last[index].copy()
                 infos[index]["TimeLimit.truncated"] = bool(cut[index] and not ended[index])
+            self._succeeded[done] = False
             observations, _ = self.envs.reset(options={"reset_mask": done})
         return np.asarray(observations), np.asarray(rewards, np.float32), done, infos
 

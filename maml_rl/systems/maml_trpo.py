@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.random import SeedSequence
@@ -16,10 +17,10 @@ from maml_rl.core.types import Params
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect
 from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.tasks import Task, VectorTaskEnv
 from maml_rl.rl.trpo import MetaProblem, meta_step
-from maml_rl.rl.vector import EnvironmentConfig, held_out
-from maml_rl.systems.settings import device_of, objective_of, require
+from maml_rl.rl.vector import EnvironmentConfig, held_out, make_single
+from maml_rl.systems.settings import changed_in_vain, device_of, objective_of, require
 
 __all__ = ["Config", "MAMLTRPO"]
 
@@ -58,7 +59,8 @@ class OuterConfig:
         damping: added to the curvature (both public codes: 1e-5).
         line_search_steps: lengths tried (both public codes: 15).
         line_search_shrink: ratio of a tried length to the one before (both public codes: 0.8).
-        curvature_share: of the samples that the curvature is estimated from, every n-th of them (both public codes: 1).
+        curvature_share: of the samples that the curvature is estimated from, one in n, n the nearest whole number (both
+            public codes: 1).
         chunk: tasks differentiated together; small chunks stay in the processor's cache, a GPU wants all tasks.
     """
 
@@ -127,6 +129,12 @@ class Config:
         except ValueError as error:
             raise ValueError(f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}") from None
 
+    def remarks(self) -> list[str]:
+        """What is set and has no effect."""
+        if self.start is None:
+            return []
+        return changed_in_vain("policy", self.policy, ("initial_std", "output_scale"), "a policy of `start`")
+
 
 class MAMLTRPO:
     """The wiring. State is ``{"params": ...}``; every random number comes from (seed, iteration, inner step, task).
@@ -150,6 +158,7 @@ class MAMLTRPO:
             config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
         )
         self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
+        _require_same_spaces(config.environment, self.sampler.envs)
         if config.start is not None:
             self.initial_state()  # what is wrong with it is told before any work
 
@@ -288,6 +297,17 @@ class MAMLTRPO:
 def schedule_of(rate: float | Sequence[float]) -> Schedule:
     """A number is halved after the first step; a list is taken as it is."""
     return halved_after_first(rate) if isinstance(rate, (int, float)) else listed(rate)
+
+
+def _require_same_spaces(config: EnvironmentConfig, envs: VectorTaskEnv) -> None:
+    """Raises `ValueError` if the environment of held-out tasks cannot be made, or has other spaces."""
+    if not config.held_out:
+        return
+    env = make_single(held_out(config))
+    spaces = (env.observation_space.shape, env.action_space)
+    env.close()
+    if spaces != ((gym.spaces.flatdim(envs.single_observation_space),), envs.single_action_space):
+        raise ValueError(f"`environment.held_out` {config.held_out} gives other observations or actions than training.")
 
 
 def _started(path: str, config: PolicyConfig, like: Params) -> Params:

@@ -12,6 +12,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from envs.mujoco_tasks import MujocoTask, single
+from envs.ranges import Interval
 from maml_rl.rl.tasks import TaskEnv, TaskError, VectorTaskEnv
 
 
@@ -262,3 +264,36 @@ def test_users_see_no_warnings_and_find_no_log(case: Case, tmp_path: Path) -> No
     assert result.returncode == 0
     assert result.stdout + result.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["HalfCheetahDir", "AntVel", "Walker2dRandParams", "HopperRandParams"])
+def test_the_camera_follows_the_robot(name: str) -> None:
+    env = gym.make(f"envs:{name}-v0", render_mode="rgb_array").unwrapped
+    env.reset(seed=0)
+    pictures = []
+    for forward in (0.0, 12.0):
+        env._states[-1][1] = forward
+        pictures.append(env.render()[: 360 - 26].astype(float))
+    body = pictures[0][100:300, 140:340]
+    assert np.abs(body - pictures[1][100:300, 140:340]).mean() < 0.5 * np.abs(body - np.roll(body, 60, 1)).mean()
+    env.close()
+
+
+def test_a_model_without_a_camera_is_followed_too(tmp_path: Path) -> None:
+    (tmp_path / "ball.xml").write_text(
+        "<mujoco><worldbody><body><joint name='up' type='slide' axis='0 0 1'/><geom size='0.5' rgba='1 0 0 1'/></body>"
+        "</worldbody><actuator><motor joint='up'/></actuator></mujoco>"
+    )
+    task = MujocoTask(
+        "Ball",
+        str(tmp_path / "ball.xml"),
+        {"height": Interval(0.0, 1.0)},
+        lambda states: states.qpos,
+        lambda before, controls, after, tasks: np.zeros(len(controls)),
+    )
+    env = single(task, "rgb_array")
+    env.reset(seed=0)
+    for height in (0.0, 30.0):
+        env._states[-1][1] = height
+        picture = env.render()
+        assert (picture[..., 0] > picture[..., 1] + 60).mean() > 0.01

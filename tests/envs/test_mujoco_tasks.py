@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from envs.mujoco_simulation import load_model
 from envs.mujoco_tasks import MujocoTask, States, single, vector
 from envs.ranges import Interval
 
@@ -84,6 +85,8 @@ def test_what_is_measured_is_seen_by_all_functions(tmp_path: Path) -> None:
         terminated=terminated,
     )
     env = single(task)
+    for trials in seen.values():
+        trials.clear()  # what was tried when it was made
     env.reset(seed=0)
     ends = [env.step(np.zeros(2))[2] for _ in range(2)]
     assert ends == [False, True]  # time 0.03, then 0.06
@@ -97,6 +100,14 @@ def test_what_is_measured_is_seen_by_all_functions(tmp_path: Path) -> None:
     [
         ({"xml": "/nowhere/at_all.xml"}, "cannot be loaded"),
         ({"observe": lambda states: states.qpos[0]}, r"`observe` of Hinge must return \[n, O\], got \(1,\)"),
+        (
+            {"reward": lambda before, controls, after, tasks: after.qpos},
+            r"`reward` of Hinge must return \[n\] = \(2,\) for n = 2, got \(2, 1\)",
+        ),
+        ({"terminated": lambda after, tasks: False}, r"`terminated` of Hinge must return \[n\] = \(2,\) .* got \(\)"),
+        ({"measure": lambda model, data: 1.0}, r"`measure` of Hinge must return \[M\], got \(\)"),
+        ({"initial": lambda model, rng: (np.zeros(2), np.zeros(1))}, r"`initial \(positions\)` of Hinge .* got \(2,\)"),
+        ({"parameters": {"angle": (-1.0, 1.0)}}, r"parameter 'angle' of Hinge must be one of envs\.ranges"),
         ({"frame_skip": 0}, "frame_skip"),
         ({"action_scale": -1.0}, "action_scale"),
         ({"horizon": 2.5}, "horizon"),
@@ -114,3 +125,59 @@ def test_a_broken_model_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"hinge\.xml cannot be loaded: .*XML") as caught:
         single(task)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_motors_is_refused(tmp_path: Path) -> None:
+    task = _task(tmp_path)
+    Path(task.xml).write_text(XML[: XML.index("<actuator>")] + "</mujoco>")
+    with pytest.raises(ValueError, match="has no actuators"):
+        single(task)
+
+
+@pytest.mark.parametrize(
+    ("model_for", "message"),
+    [
+        (lambda model, task: None, "must return a changed copy of the model, got NoneType"),
+        (lambda model, task: model, "must return a changed copy of the model"),
+        (lambda model, task: load_model("hopper.xml"), "must keep the model's sizes, but it changes nq"),
+    ],
+)
+def test_models_of_tasks_that_do_not_fit_are_refused(tmp_path: Path, model_for: Any, message: str) -> None:
+    task = _task(tmp_path, model_for=model_for)
+    env, envs = single(task), vector(task, 2)
+    with pytest.raises(ValueError, match=message):
+        env.set_task({"angle": 0.1})
+    with pytest.raises(ValueError, match=message):
+        envs.set_tasks([{"angle": 0.1}] * 2)
+
+
+def test_observations_are_copies(tmp_path: Path) -> None:
+    envs = vector(_task(tmp_path, observe=lambda states: states.qpos), 2)
+    first, _ = envs.reset(seed=0)
+    envs.step(np.ones((2, 2)))
+    second, *_ = envs.step(np.ones((2, 2)))
+    kept = second.copy()
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    assert np.array_equal(second, kept)
+    assert not np.array_equal(first, second)
+
+
+def test_a_simulation_that_diverges_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo would start it again from the reference pose, amid the episode."""
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs its warnings where it is
+    wild = XML.replace('axis="0 1 0"', 'axis="0 1 0" stiffness="1e9" damping="-1e5"')
+    task = _task(tmp_path, horizon=200)
+    Path(task.xml).write_text(wild)
+    for envs, action in ((single(task), np.ones(2)), (vector(task, 2), np.ones((2, 2)))):
+        envs.reset(seed=0)
+        worst = 0.0
+        for _ in range(200):
+            observation, *_ = envs.step(action)
+            worst = max(worst, float(np.abs(np.nan_to_num(observation, nan=np.inf)).max()))
+            if not np.isfinite(worst) or worst > 1e9:
+                break
+        assert worst > 1e9
+
+
+def test_a_film_runs_in_real_time(tmp_path: Path) -> None:
+    assert single(_task(tmp_path)).metadata["render_fps"] == 33

@@ -54,7 +54,7 @@ def test_arms_pay_with_their_chances() -> None:
 
 def test_the_references_of_a_bandit() -> None:
     env = gym.make("envs:Bandit-v0", arms=3, horizon=7).unwrapped
-    assert env.reference_returns({"chances": [0.1, 0.7, 0.4]}) == pytest.approx({"optimal": 4.9, "random": 2.8})
+    assert env.reference_returns({"chances": [0.1, 0.7, 0.4]}, 7) == pytest.approx({"optimal": 4.9, "random": 2.8})
 
 
 def test_moves_and_rewards_have_the_chances_and_means_of_the_task() -> None:
@@ -114,7 +114,7 @@ def test_returns_of_random_actions_have_the_reference_for_their_mean() -> None:
     task = envs.sample_tasks(1, np.random.default_rng(5))[0]
     rng = np.random.default_rng(0)
     found = _returns("TabularMDP", task, lambda seen: rng.integers(5, size=len(seen)), 4000)
-    expected = envs.reference_returns(task)
+    expected = envs.reference_returns(task, 10)
     assert found.mean() == pytest.approx(expected["random"], abs=4 * found.std() / np.sqrt(4000))
     assert expected["optimal"] > expected["random"]
 

@@ -1,5 +1,6 @@
 """The checker of task environments: silent on ours, and each fault of a foreign one named with its remedy."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -63,9 +64,15 @@ class Walk(gym.Env):
         reward: Any = -abs(self.position - goal)
         if self.fault == "reward":
             reward = np.nan
+        if self.fault in ("words", "ragged"):
+            return ["a"] if self.fault == "words" else [[1.0], [1.0, 2.0]], reward, False, False, {}
         if self.fault == "observation":
             seen = seen * np.inf
-        return seen, reward, False, False, {}
+        return seen, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
+
+    def close(self) -> None:
+        if self.fault == "close":
+            raise RuntimeError("it is stuck")
 
     def render(self) -> Any:
         return np.zeros((4, 4), np.uint8) if self.fault == "picture" else np.zeros((4, 4, 3), np.uint8)
@@ -109,11 +116,15 @@ def test_nothing_is_found_where_nothing_is_wrong(walk: Callable[..., list[str]])
         ("global randomness", "error: the same task, seed and actions give another episode"),
         ("forgets", "error: the same task, seed and actions give another episode"),
         ("reset", "error: reset must return (observation, info)"),
-        ("bounds", "error: step failed: ValueError: action out of bounds (a Gaussian policy's actions have no bounds"),
+        ("bounds", "error: step failed: ValueError: action out of bounds. A Gaussian policy's actions have no bounds"),
         ("no effect", "note: all tasks gave the same observations and rewards"),
         ("shape", "error: step returned an observation of shape (2,), the space says (1,)"),
         ("reward", "error: step must return a finite number as reward, got nan"),
         ("observation", "error: step returned an observation that is not finite"),
+        ("words", "error: step returned an observation that is no array of numbers"),
+        ("ragged", "error: step returned an observation that is no array of numbers"),
+        ("close", "note: close failed: RuntimeError: it is stuck"),
+        ("lock", "note: backend 'async' is out"),
         ("drawing", "note: metadata['render_modes'] lacks 'rgb_array'"),
         ("picture", "note: render must return [height, width, 3] of uint8, got uint8 (4, 4)"),
     ],

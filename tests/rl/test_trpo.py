@@ -190,6 +190,19 @@ def test_the_curvature_of_a_share_is_that_of_the_thinned_samples() -> None:
     assert all(torch.equal(one, two) for one, two in zip(shared.evaluate(theta), whole.evaluate(theta), strict=True))
 
 
+def test_a_thinned_batch_prefers_no_time_step() -> None:
+    horizon, episodes = 10, 400
+    time = torch.arange(horizon).repeat(episodes)[None].double()
+    batch = RLBatch(time[..., None], time, time, torch.full_like(time, 1 / time.numel()), time)
+    for every in (2, 4, 5, 7):
+        few = thinned(batch, every)
+        assert few.weights.shape[1] == horizon * episodes // every
+        assert float(few.weights.sum()) == pytest.approx(1.0)
+        shares = torch.bincount(few.actions[0].long(), minlength=horizon) / few.weights.shape[1]
+        assert float((shares - 1 / horizon).abs().max()) < 0.02
+    assert all(torch.allclose(one, two) for one, two in zip(thinned(batch, 1), batch, strict=True))
+
+
 def test_a_step_improves_the_surrogate_within_the_radius_and_leaves_its_input_alone() -> None:
     problem, params, _ = _setup("gaussian", unrolled(), 1)
     before = {name: leaf.clone() for name, leaf in params.items()}

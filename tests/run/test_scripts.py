@@ -530,6 +530,13 @@ def test_references_stand_beside_what_was_reached(
     assert found["references"]["optimal"] == pytest.approx(10 * chances.max(1).mean())
     assert found["references"]["random"] == pytest.approx(10 * chances.mean())
     assert f"optimal  {found['references']['optimal']:20.2f}" in told
+    short = tmp_path / "short"
+    argv = [*argv[:2], "--environment.max_episode_steps", "4", "--output", str(short), "--tasks", "2"]
+    assert script("train", [*argv, "--episodes", "2", "--iterations", "1"]) == 0
+    assert script("evaluate", ["--run", str(short), "--tasks", "5", "--episodes", "2", "--steps", "1"]) == 0
+    found = json.loads((short / "evaluation.json").read_text())
+    chances = np.array([task["chances"] for task in found["tasks"]])
+    assert found["references"]["optimal"] == pytest.approx(4 * chances.max(1).mean())
 
 
 def test_held_out_arguments_are_those_of_evaluation_only(
@@ -550,3 +557,10 @@ def test_held_out_arguments_are_those_of_evaluation_only(
     capsys.readouterr()
     assert script("train", ["--environment.held_out", "{num_envs: 3}", "--output", str(tmp_path / "other")]) == 2
     assert "cannot hold num_envs" in capsys.readouterr().err
+    other = ["--output", str(tmp_path / "other"), "--tasks", "2", "--episodes", "2", "--iterations", "1"]
+    assert script("train", ["--environment.held_out", "{gaol_range: 3.0}", *other]) == 2
+    assert "gaol_range" in capsys.readouterr().err
+    bandits = ["--environment.id", "envs:Bandit-v0", "--environment.held_out", "{arms: 3}"]
+    assert script("train", [*bandits, *other]) == 2
+    assert "gives other observations or actions than training" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

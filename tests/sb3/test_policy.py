@@ -109,13 +109,19 @@ def test_models_that_do_not_fit_are_refused_by_name(
     SAC("MlpPolicy", env, device="cpu", buffer_size=10).save(tmp_path / "sac.zip")
     PPO("MlpPolicy", "CartPole-v1", policy_kwargs=relu, device="cpu").save(tmp_path / "cart.zip")
     (tmp_path / "text.zip").write_text("not a model")
+    two = gym.make("envs:Bandit-v0", arms=2)
+    two = gym.wrappers.TransformObservation(
+        two, lambda seen: np.repeat(seen, 2), gym.spaces.Box(0.0, 1.0, (2,), np.float64)
+    )
+    PPO("MlpPolicy", two, policy_kwargs=relu, device="cpu").save(tmp_path / "discrete.zip")
     run = tmp_path / "run"
     argv = ["--output", str(run), "--tasks", "1", "--episodes", "1", "--iterations", "1", "--policy.hidden", "[16]"]
     for name, message in (
         ("nowhere", "is not there"),
         ("text", "holds no PPO or A2C model"),
         ("tanh", "has the activation Tanh, `policy.activation` is 'relu'"),
-        ("sac", ""),
+        ("sac", "holds no PPO or A2C model"),
+        ("discrete", "does not fit the environment: log_std must be (2,), got none"),
         ("cart", "does not fit the environment: layer0.weight must be (16, 2), got (16, 4)"),
     ):
         capsys.readouterr()

@@ -88,3 +88,16 @@ def test_any_algorithm_learns_on_it(algorithm: Any, name: str, arguments: dict[s
     model.learn(200)
     assert model.num_timesteps >= 200
     assert len(model.ep_info_buffer) > 0
+
+
+def test_an_episodes_success_is_that_of_any_of_its_steps(third_party: str) -> None:
+    config = EnvironmentConfig(f"{third_party}:Corridor-v0", {"fault": "success"})
+    env = TaskVecEnv(make_vector(config, 1), {"side": 1})
+    for _ in range(6):
+        env.reset()
+        so_far, done = False, np.array([False])
+        while not done[0]:
+            seen, _, done, (info,) = env.step(np.array([4]))
+            place = info.get("terminal_observation", seen[0])
+            so_far |= bool(abs(place[0]) > 3.3)
+            assert info["is_success"] == so_far

@@ -57,6 +57,8 @@ def _ant(
 ) -> MujocoTask:
     """r = gain - control_cost sum_i u_i^2 - contact_cost sum_j clip(f_j, -1, 1)^2 + survival."""
     not_negative(control_cost=control_cost, contact_cost=contact_cost, survival=survival)
+    if not isinstance(terminates, bool):
+        raise ValueError(f"`terminates` must be true or false, got {terminates!r}.")
 
     def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
         alive = survival * ~_terminated(after, tasks) if terminates else survival
@@ -102,6 +104,7 @@ def _vel(velocity_range: tuple[float, float] = (0.0, 3.0), frame_skip: int = 5, 
         parameters={"velocity": Interval(low, high)},
         frame_skip=frame_skip,
         caption=caption,
+        mark=lambda task: Mark(arrow=(1.0, 0.0)),
         **numbers,
     )
 

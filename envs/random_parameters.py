@@ -1,8 +1,8 @@
 """Walkers and hoppers whose bodies the task changes: masses, inertias, damping and friction.
 
-After the environments that ProMP (Rothfuss et al., 2019) and PEARL (Rakelly et al., 2019) were tried on: the mass and
-the inertia of each body, the damping of each joint and the friction of each geom times base^u, u uniform in [-3, 3], with
-base 1.5, and 1.3 for the damping. The inertias of a body share one factor, and so do the friction coefficients of a geom.
+After the environments that ProMP (Rothfuss et al., 2019) and PEARL (Rakelly et al., 2019) were tried on: mass and
+inertia of each body, damping of each joint and friction of each geom times base^u, u uniform in [-3, 3], with base 1.5,
+and 1.3 for the damping. The inertias of a body share one factor, and so do the friction coefficients of a geom.
 """
 
 import copy

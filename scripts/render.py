@@ -89,11 +89,15 @@ def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) 
     drawn, collected = opened.system.evaluate(
         opened.state, max(options.steps), options.seed, count, episodes, chosen=chosen
     )
+    last_only = Path(options.output).suffix.lower() == ".png"
     rows = []
     for index, each in enumerate(tqdm(drawn, desc="filming tasks", leave=False)):
         adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
         rows.append(
-            [render.record(env, opened.system.policy, adapted[k], each, k, options.seed) for k in options.steps]
+            [
+                render.record(env, opened.system.policy, adapted[k], each, k, options.seed, last_only)
+                for k in options.steps
+            ]
         )
     return rows
 

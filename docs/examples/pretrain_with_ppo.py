@@ -3,7 +3,8 @@
     python docs/examples/pretrain_with_ppo.py envs:AntVel-v0 '{"frame_skip": 2}' '{"velocity": 1.5}' 1500000 ppo.zip
 
 The arguments are the environment, its constructor's arguments, the task (null for a different one in each
-sub-environment), environment steps and the output.
+sub-environment), environment steps and the output. The policy has two layers of 64 units with tanh: meta-train with
+`policy: {hidden: [64, 64], activation: tanh}`.
 """
 
 import json
@@ -42,4 +43,6 @@ def main(name: str, arguments: str, task: str, steps: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 6:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -77,6 +77,18 @@ class Sampler:
         except TaskError as error:
             raise SimulationError(f"sample_tasks returned a task that cannot be stored: {error}") from error
 
+    def try_out(self) -> None:
+        """Draws tasks and starts an episode of each.
+
+        Raises:
+            ValueError: it fails; what is wrong with the environment is told before any work.
+        """
+        try:
+            tasks = self.sample_tasks(SeedSequence(0))
+            self._reset(tasks, [SeedSequence([0, task]) for task in range(self.tasks)])
+        except SimulationError as error:
+            raise ValueError(f"{error} (scripts/check_env.py says more)") from error
+
     def sample(
         self, policy: Policy, params: Params, tasks: Sequence[Task], seeds: Sequence[SeedSequence]
     ) -> Trajectories:
@@ -174,6 +186,9 @@ class Sampler:
             [task for task in tasks for _ in range(self.episodes)]
         ))  # fmt: skip
         observation, _ = self._attempt("at reset", lambda: self.envs.reset(seed=each))
+        expected = (self.tasks * self.episodes, gym.spaces.flatdim(self.envs.single_observation_space))
+        if np.shape(observation) != expected:
+            raise SimulationError(f"reset must return observations of shape {expected}, got {np.shape(observation)}.")
         self._require_finite(observation, tasks, 0, "the first observation")
         return np.asarray(observation)
 

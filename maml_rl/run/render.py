@@ -29,7 +29,9 @@ class Pane(NamedTuple):
     total: float
 
 
-def record(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int) -> Pane:
+def record(
+    env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int, last_only: bool = False
+) -> Pane:
     """Plays one episode with the policy's most likely actions.
 
     Args:
@@ -39,12 +41,13 @@ def record(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, 
         task: which task.
         step: the number in the heading.
         seed: of the episode.
+        last_only: draws the episode's last frame only.
 
     Raises:
         RunFault: the environment raised, or does not return pictures.
     """
     try:
-        return _play(env, policy, params, task, step, seed)
+        return _play(env, policy, params, task, step, seed, last_only)
     except RunFault:
         raise
     except Exception as error:  # environments from elsewhere raise what they like
@@ -52,11 +55,11 @@ def record(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, 
         raise RunFault(f"the environment failed while it was filmed: {type(error).__name__}: {reason}"[:400]) from error
 
 
-def _play(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int) -> Pane:
+def _play(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int, last_only: bool) -> Pane:
     env.unwrapped.set_task(task)  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=seed)
     device, kind = params["layer0.weight"].device, params["layer0.weight"].dtype
-    frames, total, done = [_headed(_frame(env), step, task, 0.0)], 0.0, False
+    frames, total, done = [] if last_only else [_headed(_frame(env), step, task, 0.0)], 0.0, False
     while not done:
         seen = torch.as_tensor(np.asarray(observation)[None], dtype=kind, device=device)
         with torch.no_grad():
@@ -65,7 +68,8 @@ def _play(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, s
             action = action + env.action_space.start
         observation, reward, ended, cut, _ = env.step(action)
         total, done = total + float(reward), ended or cut
-        frames.append(_headed(_frame(env), step, task, total))
+        if done or not last_only:
+            frames.append(_headed(_frame(env), step, task, total))
     return Pane(frames, total)
 
 
@@ -147,8 +151,11 @@ def _headed(frame: Frame, step: int, task: Task, total: float) -> Frame:
     picture.paste(Image.fromarray(frame), (0, band))
     draw = ImageDraw.Draw(picture)
     plural = "" if step == 1 else "s"
-    draw.text((8, 4), f"{step} gradient step{plural}   return {total:.1f}", "white", ImageFont.load_default(18))
-    draw.text((8, 27), _short(task, frame.shape[1] // 8), "#bbbbbb", ImageFont.load_default(14))
+    heading = f"{step} gradient step{plural}   return {total:.1f}"
+    for text, top, color, size in ((heading, 4, "white", 18), (_short(task, 70), 27, "#bbbbbb", 14)):
+        while size > 7 and draw.textlength(text, ImageFont.load_default(size)) > frame.shape[1] - 16:
+            size -= 1  # noqa: PLW2901
+        draw.text((8, top), text, color, ImageFont.load_default(size))
     return np.asarray(picture)
 
 

@@ -99,7 +99,8 @@ def load_start(path: str, config: PolicyConfig, like: Params) -> Params:
     try:
         model = _load(path)
     except Exception as error:  # zip, pickle and torch each fail in their own way
-        raise ValueError(f"`start` {path} holds no PPO or A2C model: {' '.join(str(error).split())}"[:300]) from error
+        why = "" if isinstance(error, LookupError) else f": {' '.join(str(error).split())}"
+        raise ValueError(f"`start` {path} holds no PPO or A2C model{why}."[:300]) from error
     params = params_of(model, config)
     shapes, wanted = ({name: tuple(leaf.shape) for name, leaf in each.items()} for each in (params, like))
     wrong = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))

@@ -32,7 +32,10 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]  # its own hints are partial
         self._first_seed: int | None = seed
         if tasks is None:
             tasks = envs.sample_tasks(envs.num_envs, np.random.default_rng(seed))
-        self.set_tasks([tasks] * envs.num_envs if isinstance(tasks, dict) else tasks)
+        each = [tasks] * envs.num_envs if isinstance(tasks, dict) else tasks
+        if not isinstance(each, (list, tuple)) or not all(isinstance(task, dict) for task in each):
+            raise ValueError(f"`tasks` must be a task, which is a dictionary, or a list of them, got {tasks!r}.")
+        self.set_tasks(each)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; all have to be reset then."""

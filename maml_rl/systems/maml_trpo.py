@@ -158,6 +158,7 @@ class MAMLTRPO:
             config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
         )
         self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
+        self.sampler.try_out()
         _require_same_spaces(config.environment, self.sampler.envs)
         if config.start is not None:
             self.initial_state()  # what is wrong with it is told before any work

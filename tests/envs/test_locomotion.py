@@ -216,6 +216,7 @@ def test_bodies_do_not_mix() -> None:
         ("AntVel", {"velocity_range": (1.0,)}, "velocity_range"),
         ("AntVel", {"contact_cost": float("nan")}, "contact_cost"),
         ("AntDir", {"directions": "left"}, "directions"),
+        ("AntDir", {"terminates": "false"}, "`terminates` must be true or false, got 'false'"),
         ("AntGoal", {"goals": "line"}, "goals"),
         ("AntGoal", {"goal_range": 0.0}, "goal_range"),
         ("Walker2dRandParams", {"log_scale": 0.0}, "log_scale"),

@@ -411,9 +411,6 @@ def test_a_disk_that_is_really_full_is_one_line(tmp_path: Path) -> None:
         ("nan", "the reward is not a finite number"),
         ("raise", "the wall fell down"),
         ("again", "the second reset is one too many"),
-        ("draw", "no tasks today"),
-        ("few", "must return 2 tasks"),
-        ("odd", "a task must be made of numbers"),
     ],
 )
 def test_a_fault_of_an_environment_keeps_the_last_good_state(
@@ -436,6 +433,23 @@ def test_a_fault_of_an_environment_keeps_the_last_good_state(
     assert last.startswith("error: iteration 0: ")
     assert message in last
     assert _state(run)["iteration"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("draw", "no tasks today"), ("few", "must return 2 tasks"), ("odd", "a task must be made of numbers")],
+)
+def test_tasks_that_cannot_be_drawn_are_told_before_any_work(
+    fault: str, message: str, third_party: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--environment.id", f"{third_party}:Corridor-v0", "--environment.arguments.fault", fault, "--tasks", "2"]
+    assert script("train", [*argv, "--episodes", "2", "--output", str(run)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "check_env.py" in error
+    assert "\n" not in error
+    assert not run.exists()
 
 
 def test_tasks_made_of_numpys_numbers_are_evaluated_and_stored(

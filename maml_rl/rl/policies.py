@@ -156,6 +156,8 @@ def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dty
 def _forward(params: Params, inputs: Tensor, layers: int, activation: Callable[[Tensor], Tensor]) -> Tensor:
     for layer in range(layers):
         weight, bias = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
+        if weight.dim() == 3 and weight.stride(0) == 0 == bias.stride(0):
+            weight, bias = weight[0], bias[0]  # all tasks share them, as before adaptation: one product serves all
         inputs = inputs @ weight.mT + bias[..., None, :]
         if layer < layers - 1:
             inputs = activation(inputs)

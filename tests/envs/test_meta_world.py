@@ -67,3 +67,15 @@ def test_it_trains_on_one_split_and_is_evaluated_on_the_other(
     found = json.loads((run / "evaluation.json").read_text())
     assert found["held_out"] == {"split": "test"}
     assert len(found["success_mean"]) == 2
+
+
+def test_ml10_trains_on_its_classes_and_is_evaluated_on_others(
+    tmp_path: Path, script: Callable[[str, list[str]], int]
+) -> None:
+    run = tmp_path / "run"
+    argv = ["--environment.id", "envs:MetaWorldML10-v0", "--environment.arguments", "{horizon: 15}", "--tasks", "3",
+            "--environment.held_out", "{split: test}", "--episodes", "1", "--iterations", "1"]  # fmt: skip
+    assert script("train", [*argv, "--output", str(run)]) == 0
+    assert script("evaluate", ["--run", str(run), "--tasks", "4", "--episodes", "1", "--steps", "1"]) == 0
+    kinds = {task["environment"] for task in json.loads((run / "evaluation.json").read_text())["tasks"]}
+    assert kinds <= set(metaworld.ML10(seed=0).test_classes)

@@ -65,3 +65,13 @@ def test_the_output_scale_is_that_of_the_last_layer_only() -> None:
             assert torch.equal(small[name], leaf * 0.01 if name == "layer1.weight" else leaf)
     with pytest.raises(ValueError, match="output_scale"):
         PolicyConfig(output_scale=-1.0)
+
+
+def test_parameters_that_all_tasks_share_act_as_copies_do() -> None:
+    policy = gaussian_mlp(3, 2, (4,))
+    params = policy.initial(torch.Generator().manual_seed(0), torch.float64)
+    seen = torch.randn(5, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    shared = expand(params, 5)
+    assert shared["layer0.weight"].stride(0) == 0
+    copies = {name: leaf.contiguous() for name, leaf in shared.items()}
+    torch.testing.assert_close(policy.act(shared, seen).mean, policy.act(copies, seen).mean, rtol=1e-13, atol=1e-14)

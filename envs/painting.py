@@ -53,7 +53,7 @@ def paint_mujoco(simulator: "MujocoSerial", state: "Array", text: str, mark: Mar
     mujoco.mj_forward(model, data)
     renderer = _renderer(model)
     far = mark is not None and mark.position is not None
-    camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else _following(model))
+    camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else _following(model, data))
     renderer.update_scene(data, camera=camera)
     if mark is not None:
         _draw_mark(renderer.scene, mark, data.xpos[1])
@@ -68,10 +68,10 @@ def _above(robot: "Array", mark: Mark) -> mujoco.MjvCamera:
     return camera
 
 
-def _following(model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """For models without a camera: one that keeps the first body in sight."""
+def _following(model: mujoco.MjModel, data: mujoco.MjData) -> mujoco.MjvCamera:
+    """For models without a camera: one that looks at the first body."""
     camera = mujoco.MjvCamera()
-    camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, min(1, model.nbody - 1)
+    camera.lookat[:] = data.xpos[min(1, model.nbody - 1)]  # a tracking camera would arrive late
     camera.distance, camera.elevation, camera.azimuth = 2.5 * model.stat.extent, -20.0, 90.0
     return camera
 

@@ -173,15 +173,18 @@ def test_a_changed_body_is_one_whose_file_says_so(name: str, xml: str) -> None:
     mujoco.set_mju_user_warning(lambda text: None)
     try:
         spec = mujoco.MjSpec.from_file(expand_model_path(xml))
-        for index, body in enumerate(spec.bodies[1:], 1):
+        for body in spec.bodies[1:]:
+            index = original.body(body.name).id  # older versions list them in another order
             body.explicitinertial = True
             body.mass = original.body_mass[index] * 1.5 ** task["mass"][index - 1]
             body.inertia = original.body_inertia[index] * 1.5 ** task["inertia"][index - 1]
             body.ipos, body.iquat = original.body_ipos[index], original.body_iquat[index]
-        for joint, exponent in zip(spec.joints[3:], task["damping"], strict=True):
-            joint.damping = joint.damping * 1.3**exponent
-        for geom, exponent in zip(spec.geoms, task["friction"], strict=True):
-            geom.friction = np.array(geom.friction) * 1.5**exponent
+        for joint in spec.joints:
+            place = original.joint(joint.name).id - 3  # the root's three joints are not damped
+            if place >= 0:
+                joint.damping = joint.damping * 1.3 ** task["damping"][place]
+        for geom in spec.geoms:
+            geom.friction = np.array(geom.friction) * 1.5 ** task["friction"][original.geom(geom.name).id]
         spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
         spec.compiler.balanceinertia = False
         theirs = spec.compile()

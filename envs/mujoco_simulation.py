@@ -98,7 +98,7 @@ class MujocoSerial:
         model_for: ModelFor | None = None,
     ) -> None:
         self.model, self.frame_skip, self._initial, self._measure = model, frame_skip, initial, measure
-        self._model_for, self._models = model_for, [model]
+        self._models = _Models(model, model_for)
         self.data = mujoco.MjData(model)
         self._size = mujoco.mj_stateSize(model, _SPEC)
         self._measured = 0 if measure is None else len(measure(model, self.data))
@@ -112,21 +112,14 @@ class MujocoSerial:
 
     def assign(self, tasks: Sequence[Task]) -> None:
         """Makes the model of each environment's task."""
-        if self._model_for is not None:
-            self._models = models_of(tasks, self.model, self._model_for)
+        self._models.assign(tasks)
 
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
         after = np.empty_like(states)
-        for index, (model, control) in enumerate(zip(self._models_for(len(states)), controls, strict=True)):
+        for index, (model, control) in enumerate(zip(self._models.of(len(states)), controls, strict=True)):
             self.advance_one(model, states[index], control, after[index])
         return after
-
-    def _models_for(self, count: int) -> list[mujoco.MjModel]:
-        if self._model_for is None:
-            return [self.model] * count
-        _require_models(self._models, count)
-        return self._models
 
     def advance_one(self, model: mujoco.MjModel, state: Array, control: Array, after: Array) -> None:
         """One environment's step, written into `after`."""
@@ -168,7 +161,7 @@ class MujocoBatch:
         if threads < 1:
             raise ValueError(f"`num_threads` must be at least 1, got {threads}.")
         self._serials = [MujocoSerial(model, frame_skip, initial, measure) for _ in range(threads)]
-        self.model, self.frame_skip, self._model_for, self._models = model, frame_skip, model_for, [model]
+        self.model, self.frame_skip, self._models = model, frame_skip, _Models(model, model_for)
         self._data = [serial.data for serial in self._serials]
         self._pool = ThreadPoolExecutor(threads) if measure is not None and threads > 1 else None
         self._rollout: Any = None if measure else mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
@@ -180,16 +173,13 @@ class MujocoBatch:
 
     def assign(self, tasks: Sequence[Task]) -> None:
         """Makes the model of each environment's task."""
-        if self._model_for is not None:
-            self._models = models_of(tasks, self.model, self._model_for)
+        self._models.assign(tasks)
 
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
-        if self._model_for is not None:
-            _require_models(self._models, len(states))
-        elif len(self._models) != len(states):
-            self._models = [self.model] * len(states)
-        return self._rolled_out(states, controls) if self._rollout is not None else self._shared_out(states, controls)
+        models = self._models.of(len(states))
+        step = self._shared_out if self._rollout is None else self._rolled_out
+        return step(models, states, controls)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -198,14 +188,14 @@ class MujocoBatch:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _rolled_out(self, states: Array, controls: Array) -> Array:
+    def _rolled_out(self, models: list[mujoco.MjModel], states: Array, controls: Array) -> Array:
         shape = (len(states), self.frame_skip, states.shape[1])
         if self._states.shape != shape:
             self._states = np.empty(shape)
             self._sensors = np.empty((len(states), self.frame_skip, self.model.nsensordata))
         repeated = np.repeat(controls[:, None, :], self.frame_skip, axis=1)
         self._rollout.rollout(
-            self._models,
+            models,
             self._data,
             states,
             repeated,
@@ -216,12 +206,12 @@ class MujocoBatch:
         )
         return self._states[:, -1].copy()
 
-    def _shared_out(self, states: Array, controls: Array) -> Array:
+    def _shared_out(self, models: list[mujoco.MjModel], states: Array, controls: Array) -> Array:
         after = np.empty_like(states)
 
         def work(worker: int) -> None:
             for index in range(worker, len(states), len(self._serials)):
-                self._serials[worker].advance_one(self._models[index], states[index], controls[index], after[index])
+                self._serials[worker].advance_one(models[index], states[index], controls[index], after[index])
 
         if self._pool is None:
             work(0)
@@ -230,22 +220,40 @@ class MujocoBatch:
         return after
 
 
-def models_of(tasks: Sequence[Task], model: mujoco.MjModel, model_for: ModelFor) -> list[mujoco.MjModel]:
-    """The model of each task; tasks that are one object share one."""
-    made = {id(task): task for task in tasks}
-    models = {key: model_for(model, task) for key, task in made.items()}
-    for changed in models.values():
-        if not isinstance(changed, mujoco.MjModel) or changed is model:
+class _Models:
+    """The model of each environment: one for all, or one for each task; tasks that are one object share theirs."""
+
+    def __init__(self, model: mujoco.MjModel, model_for: ModelFor | None) -> None:
+        self._model, self._model_for = model, model_for
+        self._each: list[mujoco.MjModel] = []
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Makes the models of the tasks, where they have their own.
+
+        Raises:
+            ValueError: `model_for` returned no copy, or one of other sizes.
+        """
+        if self._model_for is None:
+            return
+        models = {key: self._model_for(self._model, task) for key, task in {id(task): task for task in tasks}.items()}
+        for changed in models.values():
+            self._require_fit(changed)
+        self._each = [models[id(task)] for task in tasks]
+
+    def of(self, count: int) -> list[mujoco.MjModel]:
+        """The models of `count` environments."""
+        if len(self._each) != count:
+            if self._model_for is not None:
+                raise ValueError(f"{count} environments have {len(self._each)} models: assign their tasks first.")
+            self._each = [self._model] * count
+        return self._each
+
+    def _require_fit(self, changed: Any) -> None:
+        if not isinstance(changed, mujoco.MjModel) or changed is self._model:
             raise ValueError(f"`model_for` must return a changed copy of the model, got {type(changed).__name__}.")
-        differing = [name for name in _SIZES if getattr(changed, name) != getattr(model, name)]
+        differing = [name for name in _SIZES if getattr(changed, name) != getattr(self._model, name)]
         if differing:
             raise ValueError(f"`model_for` must keep the model's sizes, but it changes {', '.join(differing)}.")
-    return [models[id(task)] for task in tasks]
-
-
-def _require_models(models: Sequence[mujoco.MjModel], count: int) -> None:
-    if len(models) != count:
-        raise ValueError(f"{count} environments have {len(models)} models: assign their tasks first.")
 
 
 def _usable_cores() -> int:

@@ -1,6 +1,6 @@
 """Random Markov decision processes with few states, drawn by the task (Duan et al., 2016, section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,19 +74,20 @@ def _define(states: int = 10, actions: int = 5, horizon: int = 10) -> Definition
 
 def optimal_return(task: Task, steps: int) -> float:
     """The best expected sum of rewards over `steps` steps, by backward induction (Bellman, 1957)."""
-    transitions, rewards = np.asarray(task["transitions"], float), np.asarray(task["rewards"], float)
-    values = np.zeros(len(transitions))
-    for _ in range(steps):
-        values = (rewards + transitions @ values).max(-1)
-    return float(values[0])
+    return _induced(task, steps, np.max)
 
 
 def random_return(task: Task, steps: int) -> float:
     """The expected sum of rewards over `steps` steps of uniformly random actions."""
+    return _induced(task, steps, np.mean)
+
+
+def _induced(task: Task, steps: int, choose: Callable[..., Array]) -> float:
+    """V_t(s) = choose_a m[s, a] + sum_s' P[s, a, s'] V_{t+1}(s'), of the first state."""
     transitions, rewards = np.asarray(task["transitions"], float), np.asarray(task["rewards"], float)
     values = np.zeros(len(transitions))
     for _ in range(steps):
-        values = (rewards + transitions @ values).mean(-1)
+        values = choose(rewards + transitions @ values, axis=-1)
     return float(values[0])
 
 

@@ -18,10 +18,10 @@ def main(argv: Sequence[str]) -> int:
     options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output or options.run)
     with open_run(Path(options.run), options.checkpoint, options.device, options.data, options.ensemble or 1) as opened:
-        with_defaults(options, opened)  # a wrong option is told before any work
+        chosen = with_defaults(options, opened)
         evaluate.require_folder(output)
         with tqdm(desc="evaluating", leave=False) as bar:
-            result, found = evaluation_of(opened, options, bar.update)
+            result, found = evaluation_of(opened, options, chosen, bar.update)
         paths = evaluate.write(result, output) + draw_fits(opened, options, found, output)
     print(evaluate.table(result))
     if options.ensemble and options.ensemble > 1:

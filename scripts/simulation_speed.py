@@ -151,7 +151,7 @@ def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any]) -> Callable
     model, skip = simulator.model, simulator.frame_skip
     size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
     native.reset(seed=0, options={"tasks": tasks})
-    models = list(simulator._models) if len(simulator._models) == count else [model] * count
+    models = simulator._models.of(count)
     data = [mujoco.MjData(model) for _ in simulator._data]
     visited = _visited(native, chosen, tasks, size)
     controls = np.repeat(np.clip(chosen, -1, 1)[:, :, None], skip, axis=2)

@@ -41,14 +41,14 @@ def main(argv: Sequence[str]) -> int:
     # A run that goes on has its own weights already.
     fresh = replace(config, start=None) if settings.resume and hasattr(config, "start") else config
     built = build_system(SYSTEMS[system][1], fresh)
-    identity = getattr(built, "data_identity", dict)()
+    identity = built.data_identity()
     try:
         if settings.resume:
             folder.require_same_data(identity)
             folder = folder.with_config(config)
         else:
             folder = RunFolder.create(path, system, config, identity)
-            for remark in getattr(config, "remarks", list)():
+            for remark in config.remarks():
                 print(f"note: {remark}")
         done = folder.load("last")["iteration"] if settings.resume else 0
         print(f"training {system} on {_task_named(config)} to {config.iterations} iterations, from {done}, in {path}")

@@ -68,14 +68,18 @@ class Options:
             raise ValueError(f"`rates` must be one or more finite numbers of at least 0, got {self.rates}.")
 
 
-def evaluation_of(opened: OpenedRun, options: Options, progress: Callable[[], Any]) -> tuple[Evaluation, Any]:
+def evaluation_of(
+    opened: OpenedRun, options: Options, chosen: dict[str, Any], progress: Callable[[], Any]
+) -> tuple[Evaluation, Any]:
     """Evaluates an opened run as its kind wants: the evaluation, and what was measured for figures.
 
-    Raises:
-        UsageError: an option that goes with the other kind of run.
+    Args:
+        opened: the run.
+        options: what was asked for.
+        chosen: what `with_defaults` makes of it.
+        progress: called as the work goes on.
     """
     kind = opened.system.kind
-    chosen = with_defaults(options, opened)
     began = time.perf_counter()
     evaluation, found = (_supervised if kind == "supervised" else _returns)(opened, options, chosen, progress)
     about = {name: value for name, value in asdict(options).items() if name not in ("output", "tasks", "data")}

@@ -65,7 +65,7 @@ def open_run(
     config = constructor.for_use(dataclasses.replace(folder.config, **changes))
     system = build_system(constructor, config)
     try:
-        folder.require_same_data(getattr(system, "data_identity", dict)())
+        folder.require_same_data(system.data_identity())
         fresh = system.initial_state()
         states = [fitted(state, fresh, path) for state in loaded]
         state = states[0] if ensemble == 1 else fitted(stored["state"], fresh, path)

@@ -287,6 +287,10 @@ class MAMLTRPO:
         schedule = schedule_of(self.config.inner.rate) if rates is None else listed(rates)
         return [schedule(step) for step in range(steps)]
 
+    def data_identity(self) -> dict[str, str]:
+        """Nothing: tasks come from the environment alone."""
+        return {}
+
     def close(self) -> None:
         """Closes the environments."""
         self.sampler.close()

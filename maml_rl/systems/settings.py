@@ -8,7 +8,7 @@ import torch
 
 from maml_rl.core.objectives import Objective, final, uniform, weighted
 
-__all__ = ["changed_in_vain", "default_of", "device_of", "objective_of", "require"]
+__all__ = ["changed_in_vain", "device_of", "objective_of", "require"]
 
 
 def device_of(name: str) -> torch.device:
@@ -43,10 +43,10 @@ def changed_in_vain(section: str, config: Any, names: Sequence[str], chosen: str
     return [
         f"`{section}.{option.name}` {getattr(config, option.name)} has no effect with {chosen}."
         for option in fields(config)
-        if option.name in names and getattr(config, option.name) != default_of(option)
+        if option.name in names and getattr(config, option.name) != _default_of(option)
     ]
 
 
-def default_of(option: Field[Any]) -> Any:
+def _default_of(option: Field[Any]) -> Any:
     """A configuration field's default value."""
     return option.default_factory() if callable(option.default_factory) else option.default

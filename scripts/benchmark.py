@@ -35,9 +35,11 @@ from maml_rl.core.rules import halved_after_first, sgd
 from maml_rl.core.tree import flatten
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import EstimatorConfig, collect
-from maml_rl.rl.losses import surrogate
+from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.losses import INNER_LOSSES, surrogate
+from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.sampler import Sampler, task_seeds
-from maml_rl.rl.trpo import MetaProblem, meta_step
+from maml_rl.rl.trpo import meta_step
 from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
@@ -130,7 +132,7 @@ def meta_update(options: Options) -> dict[str, float]:
     config = EnvironmentConfig("envs:HalfCheetahVel-v0", {"horizon": STEPS}, {"num_threads": options.threads})
     sampler = Sampler(config, TASKS, EPISODES, device, torch.float32)
     policy, params = simulation_speed.policy_of(sampler)
-    rule, mode, objective = sgd(halved_after_first(0.1)), unrolled(), final()
+    learner = PolicyLearner(policy, sgd(halved_after_first(0.1)), unrolled(), INNER_LOSSES["log_probability"])
     chunk = TASKS if device.type == "cuda" else OuterConfig().chunk
     settings = TrustRegion()
     parts: dict[str, list[float]] = {}
@@ -151,18 +153,17 @@ def meta_update(options: Options) -> dict[str, float]:
         began = time.perf_counter()
         collected = collect(
             sampler,
-            policy,
+            learner,
             params,
             tasks,
             lambda k, i=iteration: task_seeds(0, 0, i, k, TASKS),
-            rule,
             1,
             EstimatorConfig(),
         )
         _synchronise(device)
         parts.setdefault("sampling_s", []).append(collected.sampling_s)
         parts.setdefault("adaptation_s", []).append(collected.adaptation_s)
-        problem = MetaProblem(policy, params, collected.batches, rule, mode, objective, chunk)
+        problem = MetaProblem(learner, params, collected.batches, final(), chunk)
         timed("meta_step_s", lambda problem=problem: meta_step(problem, params, settings))
         parts.setdefault("meta_iteration_s", []).append(time.perf_counter() - began)
         timed("linearise_s", lambda problem=problem: problem.linearise(theta))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws runs side by side: python scripts/compare.py --runs runs/a runs/b --output runs/comparison."""
+"""Sets runs side by side on one page: python scripts/compare.py --runs runs/a runs/b --output runs/comparison."""
 
 import sys
 from collections.abc import Sequence
@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maml_rl.run.cli import exit_code, settings_of
-from maml_rl.run.compare import (
-    Adaptation,
-    Learning,
-    draw_adaptation,
-    draw_learning,
-    read_adaptation,
-    read_learning,
-)
-from maml_rl.run.errors import UsageError
+from maml_rl.run.compare import Adaptation, Learning, draw_adaptation, draw_learning, require_alike
 from maml_rl.run.evaluate import require_folder
+from maml_rl.run.report.gather import gather
+from maml_rl.run.report.groups import grouped, warnings_about
+from maml_rl.run.report.page import page, write_page
 
 
 @dataclass(frozen=True)
@@ -24,17 +19,20 @@ class Options:
     """What to compare.
 
     Attributes:
-        runs: folders of runs or of evaluations. `progress.csv` gives a learning curve, `evaluation.json` the curve over
-            gradient steps; a folder may have both.
-        output: the folder for `learning.png` and `adaptation.png`.
-        labels: what the runs are called, in their order; their folders' names where nothing is given.
+        runs: folders of runs or of evaluations. `progress.csv` gives a learning curve, `evaluation.json`, in the folder
+            or in its `best` or `last`, the curve over gradient steps; a folder may have both.
+        output: the folder for `index.html`, `learning.png` and `adaptation.png`.
+        labels: what the runs are called, in their order; runs of one label are a group. Where nothing is given they
+            have their folders' names, and runs that differ in their seed only are a group.
         log: whether the curves over gradient steps have a logarithmic axis.
+        title: of the page.
     """
 
     runs: list[str]
     output: str
     labels: list[str] | None = None
     log: bool = False
+    title: str = "Runs side by side"
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -44,47 +42,26 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Reads the folders, draws, prints a table."""
+    """Reads the folders, draws, writes the page, prints a table."""
     options: Options = settings_of(Options, argv, __doc__ or "")
-    labels, output = options.labels or names(options.runs), Path(options.output)
-    learning, adaptation = [], []
-    for folder, label in zip(map(Path, options.runs), labels, strict=True):
-        curve, steps = read_learning(folder, label), read_adaptation(folder, label)
-        if curve is None and steps is None:
-            raise UsageError(f"{folder} has neither a learning curve in progress.csv nor an evaluation.json.")
-        if curve is None and (folder / "progress.csv").is_file():
-            print(f"note: {label} has no point of its learning curve yet and is left out.", file=sys.stderr)
-        learning += [] if curve is None else [curve]
-        adaptation += [] if steps is None else [steps]
+    output = Path(options.output)
+    runs, left_out = gather([Path(run) for run in options.runs], options.labels)
+    learning = [run.learning for run in runs if run.learning is not None]
+    adaptation = [run.adaptation for run in runs if run.adaptation is not None]
     require_alike(learning, adaptation)
     require_folder(output)
-    paths = [draw_learning(learning, output / "learning.png")] if learning else []
-    if adaptation:
-        paths.append(draw_adaptation(adaptation, output / "adaptation.png", options.log))
-    if any(curve.tasks != adaptation[0].tasks for curve in adaptation):
-        print("warning: the evaluations are of different tasks.", file=sys.stderr)
+    groups = grouped(runs)
+    warnings = warnings_about(groups)
+    paths = [write_page(page(groups, left_out, warnings, options.title, options.log), output / "index.html")]
+    paths += [draw_learning(learning, output / "learning.png")] if learning else []
+    paths += [draw_adaptation(adaptation, output / "adaptation.png", options.log)] if adaptation else []
+    for entry in left_out:
+        print(f"note: left out{' wholly' if entry.wholly else ''}: {entry.name}: {entry.reason}", file=sys.stderr)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print("\n".join(lines(learning, adaptation)))
     print(f"wrote {', '.join(map(str, paths))}")
     return 0
-
-
-def names(runs: Sequence[str]) -> list[str]:
-    """The ends of the folders' paths, as long as it takes to tell them apart."""
-    parts = [Path(run).resolve().parts for run in runs]
-    for length in range(1, max(map(len, parts)) + 1):
-        found = ["/".join(part[-length:]) for part in parts]
-        if len(set(found)) == len(set(parts)):
-            break
-    return found
-
-
-def require_alike(learning: Sequence[Learning], adaptation: Sequence[Adaptation]) -> None:
-    """Raises `UsageError` if the curves of a picture do not measure the same."""
-    for curves in (learning, adaptation):
-        measures = {curve.measure: curve.name for curve in curves}
-        if len(measures) > 1:
-            told = ", ".join(f"{measure} in {name}" for measure, name in measures.items())
-            raise UsageError(f"these runs cannot be compared, they measure different things: {told}.")
 
 
 def lines(learning: Sequence[Learning], adaptation: Sequence[Adaptation]) -> list[str]:
@@ -97,7 +74,7 @@ def lines(learning: Sequence[Learning], adaptation: Sequence[Adaptation]) -> lis
     for steps in adaptation:
         shown = sorted({0, 1, 3, 5, 10, 20, len(steps.means) - 1} & set(range(len(steps.means))))
         told = ", ".join(f"{step}: {steps.means[step]:.4f} +- {steps.intervals[step]:.4f}" for step in shown)
-        found.append(f"{steps.name}: {steps.measure} after gradient steps {told}")
+        found.append(f"{steps.name}: {steps.measure} after {steps.axis} {told}")
     return found
 
 

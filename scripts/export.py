@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from maml_rl.rl.policies import without_context
 from maml_rl.rl.vector import make_vector
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
@@ -64,6 +65,11 @@ def main(argv: Sequence[str]) -> int:
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
         if opened.system.kind != "reinforcement-learning":
             raise UsageError(f"{options.run} has no policy to export.")
+        if hasattr(opened.system, "recurrent"):
+            raise UsageError(
+                f"{options.run} is an rl2 run: rl2 policies are recurrent, and Stable-Baselines3's PPO has no policies "
+                "with a memory."
+            )
         if task is not None:
             accepted_task(opened.system.config.environment, task).close()
         params = _adapted(opened, options, task)
@@ -85,12 +91,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _adapted(opened: OpenedRun, options: Options, task: dict | None) -> dict:
     if task is None:
-        return opened.state["params"]
+        return without_context(opened.system.learner.begin(opened.state["params"])[0])
     episodes = options.episodes or opened.config.episodes
     _, collected = opened.system.evaluate(opened.state, options.steps, options.seed, 1, episodes, chosen=[task])
     for step, trajectories in enumerate(collected.trajectories):
         print(f"return after {step} gradient steps: {float(trajectories.returns.mean()):.2f} ({episodes} episodes)")
-    return {name: leaf[0] for name, leaf in collected.path[-1].items()}
+    return without_context({name: leaf[0] for name, leaf in collected.path[-1].items()})
 
 
 def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:

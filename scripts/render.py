@@ -68,6 +68,11 @@ def main(argv: Sequence[str]) -> int:
     render.check_ending(output)
     task = None if options.task is None else task_from_json(options.task)
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
+        if hasattr(opened.system, "recurrent"):
+            raise UsageError(
+                f"{options.run} is an rl2 run: rl2 policies are recurrent, and only policies without a memory can be "
+                "filmed; scripts/evaluate.py draws what past episodes bring."
+            )
         if not hasattr(opened.system, "policy"):
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
         env = accepted_task(opened.system.config.environment, task, render_mode="rgb_array")

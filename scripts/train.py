@@ -3,19 +3,17 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-from maml_rl.run.cli import build_system, exit_code
+from maml_rl.run.cli import exit_code
 from maml_rl.run.config import LineParser, config_to_dict, instantiate, parser_for, read_settings, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.starting import own_config, started
 from maml_rl.run.train import train
-from maml_rl.systems import SYSTEMS
 
 # What may differ when a run goes on; anything else would make it another run.
 _EXTENDABLE = {"iterations", "data"}
@@ -24,37 +22,27 @@ _EXTENDABLE = {"iterations", "data"}
 def main(argv: Sequence[str]) -> int:
     """Trains a new run, or goes on with one."""
     # A run's own file stands first, so that only what this command line says can differ from it.
-    system, settings, parser = _parse([*_own_config(argv), *argv])
+    system, settings, parser = _parse([*own_config(argv), *argv])
     if settings.output is None:
         raise UsageError("say where the run goes: --output runs/NAME.")
     path = Path(settings.output)
     if settings.resume:
-        folder = RunFolder.open(path)
+        earlier = RunFolder.open(path)
         config = instantiate(parser, settings, system)
-        _require_same_run(folder.config, config)
-        done = folder.load("last")["iteration"]
+        _require_same_run(earlier.config, config)
+        done = earlier.load("last")["iteration"]
         if config.iterations < done:
             raise UsageError(f"{path} has {done} iterations already, got --iterations {config.iterations}.")
     else:
+        earlier = None
         RunFolder.require_free(path)
         config = instantiate(parser, settings, system)
-    # A run that goes on has its own weights already.
-    fresh = replace(config, start=None) if settings.resume and hasattr(config, "start") else config
-    built = build_system(SYSTEMS[system][1], fresh)
-    identity = built.data_identity()
-    try:
-        if settings.resume:
-            folder.require_same_data(identity)
-            folder = folder.with_config(config)
-        else:
-            folder = RunFolder.create(path, system, config, identity)
-            for remark in config.remarks():
-                print(f"note: {remark}")
+    with started(system, config, path, earlier) as (built, folder):
+        for remark in [] if settings.resume else config.remarks():
+            print(f"note: {remark}")
         done = folder.load("last")["iteration"] if settings.resume else 0
         print(f"training {system} on {_task_named(config)} to {config.iterations} iterations, from {done}, in {path}")
         finished = train(built, folder, config.iterations, settings.resume)
-    finally:
-        built.close()
     print(f"run folder: {path}")
     return 0 if finished else 130
 
@@ -63,16 +51,6 @@ def _task_named(config: Any) -> str:
     """The environment or the distribution of tasks."""
     part = getattr(config, "environment", None) or config.distribution
     return str(part.id)
-
-
-def _own_config(argv: Sequence[str]) -> list[str]:
-    """Options that read the configuration of the run which `argv` wants to go on with, if it does."""
-    if "--resume" not in argv:
-        return []
-    outputs = [value.partition("=")[2] for value in argv if value.startswith("--output=")]
-    outputs += [after for name, after in pairwise(argv) if name == "--output"]
-    found = Path(outputs[-1]) / "config.yaml" if outputs else None
-    return ["--config", str(found)] if found is not None and found.is_file() else []
 
 
 def _parse(argv: Sequence[str]) -> tuple[str, Namespace, LineParser]:

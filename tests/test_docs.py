@@ -87,6 +87,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("benchmark", []),
         ("check_env", []),
         ("export", []),
+        ("sweep", []),
     ]:
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])

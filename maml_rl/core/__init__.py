@@ -5,7 +5,7 @@ Knows neither rewards nor labels.
 
 from maml_rl.core.adapt import adapt
 from maml_rl.core.implicit import implicit
-from maml_rl.core.linalg import conjugate_gradient, linearise
+from maml_rl.core.linalg import conjugate_gradient, diagonal, linearise
 from maml_rl.core.modes import Mode, annealed_order, first_order, require_compatible, unrolled
 from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
 from maml_rl.core.optimisers import AdamState, adam_start, adam_step, cosine
@@ -15,6 +15,7 @@ from maml_rl.core.rules import (
     initial_rates,
     learned_rates,
     listed,
+    only,
     proximal_sgd,
     sgd,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "conjugate_gradient",
     "constant",
     "cosine",
+    "diagonal",
     "final",
     "first_order",
     "halved_after_first",
@@ -46,6 +48,7 @@ __all__ = [
     "learned_rates",
     "linearise",
     "listed",
+    "only",
     "proximal_sgd",
     "require_compatible",
     "sgd",

@@ -30,7 +30,10 @@ class TrustRegion(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a step did: loss and divergence where it began and ended, lengths tried, and whether one was accepted."""
+    """What a step did: loss and divergence where it began and ended, lengths tried, and whether one was accepted.
+
+    `residual` is what conjugate gradient left, |b - A x| / |b|.
+    """
 
     accepted: bool
     loss_before: float
@@ -39,6 +42,7 @@ class Report(NamedTuple):
     divergence_after: float
     tried: int
     indefinite: bool
+    residual: float
 
 
 def trust_region_step(
@@ -48,6 +52,7 @@ def trust_region_step(
     product: Callable[[Tensor], Tensor],
     evaluate: Callable[[Tensor], tuple[float, float]],
     settings: TrustRegion,
+    preconditioner: Tensor | None = None,
 ) -> tuple[Tensor, Report]:
     """theta' = theta - c^j s x with x = (A + damping)^-1 gradient, s = sqrt(2 radius / x'(A + damping)x).
 
@@ -61,6 +66,7 @@ def trust_region_step(
         product: v -> A v, the curvature of the divergence at theta.
         evaluate: the loss and the divergence at a tried point.
         settings: see `TrustRegion`.
+        preconditioner: of conjugate gradient, an estimate of A's diagonal, [P]; none where nothing is given.
 
     Raises:
         FloatingPointError: the loss or the gradient is not finite.
@@ -69,15 +75,20 @@ def trust_region_step(
     if not (torch.isfinite(torch.as_tensor(loss)) and torch.isfinite(gradient).all()):
         raise FloatingPointError("the meta-loss or its gradient is not finite; the parameters were left as they were.")
     solution = conjugate_gradient(
-        lambda vector: product(vector) + settings.damping * vector, gradient, settings.cg_iterations
+        lambda vector: product(vector) + settings.damping * vector,
+        gradient,
+        settings.cg_iterations,
+        preconditioner=None if preconditioner is None else preconditioner + settings.damping,
     )
     # x'Ax without another product: A x = b - residual.
     curvature = solution.x @ (gradient - solution.residual)
     full_step = torch.sqrt(2 * settings.radius / curvature.clamp_min(1e-30)) * solution.x
+    left = float(solution.residual.norm() / gradient.norm().clamp_min(1e-30))
+    indefinite = bool(solution.indefinite)
     for trial in range(settings.line_search_steps):
         candidate = point - settings.shrink**trial * full_step
         new_loss, divergence = evaluate(candidate)
         # Comparisons with nan are false, so a non-finite trial is never accepted.
         if -float("inf") < new_loss < loss and divergence <= settings.radius:
-            return candidate, Report(True, loss, new_loss, start, divergence, trial + 1, bool(solution.indefinite))
-    return point, Report(False, loss, loss, start, start, settings.line_search_steps, bool(solution.indefinite))
+            return candidate, Report(True, loss, new_loss, start, divergence, trial + 1, indefinite, left)
+    return point, Report(False, loss, loss, start, start, settings.line_search_steps, indefinite, left)

@@ -49,8 +49,8 @@ def generalised_advantages(
     return result
 
 
-def normalise(advantages: Tensor, mask: Tensor) -> Tensor:
-    """(A - mean) / std over the steps of each task that happened, and zero elsewhere.
+def normalise(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(A - mean) / std over the steps of each task that happened, and zero elsewhere, [N, S]; and the std, [N].
 
     Args:
         advantages: [N, S].
@@ -60,4 +60,4 @@ def normalise(advantages: Tensor, mask: Tensor) -> Tensor:
     mean = (advantages * mask).sum(-1, keepdim=True) / count
     centred = (advantages - mean) * mask
     std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
-    return centred / (std + 1e-8)
+    return centred / (std + 1e-8), std[..., 0] + 1e-8

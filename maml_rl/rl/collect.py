@@ -7,19 +7,27 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from numpy.random import SeedSequence
+from torch import Tensor
 
-from maml_rl.core.adapt import adapt
-from maml_rl.core.tree import expand
-from maml_rl.core.types import InnerState, Params, Rule
+from maml_rl.core.tree import expand, map_tree
+from maml_rl.core.types import Params
 from maml_rl.rl import baselines
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
-from maml_rl.rl.losses import RLBatch, reinforce, sample_weights
-from maml_rl.rl.policies import Policy
+from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.losses import RLBatch, sample_weights
 from maml_rl.rl.sampler import Sampler
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trajectories import Trajectories
 
-__all__ = ["Collected", "EstimatorConfig", "adapt_tasks", "collect", "prepare"]
+__all__ = [
+    "Collected",
+    "EstimatorConfig",
+    "adapt_tasks",
+    "collect",
+    "pooled_baseline",
+    "prepare",
+    "sampling_credits",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class EstimatorConfig:
         time_limit: "terminal" puts the value 0 behind the horizon, "bootstrap" the baseline's prediction, there and in
             what the baseline is fitted to.
         ridge: first regulariser of the linear baseline.
+        baseline: "fitted" to the task's own episodes, which it then predicts (Finn et al., 2017); "learned" across
+            tasks on the episodes of the iteration before, one for each inner step, so that it does not depend on the
+            episodes that it is subtracted from; "none" for zero.
     """
 
     discount: float = 0.99
@@ -40,11 +51,16 @@ class EstimatorConfig:
     weighting: Literal["steps", "episodes"] = "steps"
     time_limit: Literal["terminal", "bootstrap"] = "terminal"
     ridge: float = 1e-5
+    baseline: Literal["fitted", "learned", "none"] = "fitted"
 
     def __post_init__(self) -> None:
         for name in ("discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be between 0 and 1, got {getattr(self, name)}.")
+        if self.baseline == "none" and (self.time_limit == "bootstrap" or self.gae_lambda < 1):
+            raise ValueError(
+                "`estimator.baseline` 'none' predicts nothing: it goes with `time_limit` 'terminal' and `gae_lambda` 1."
+            )
         if not self.ridge > 0:
             raise ValueError(f"`ridge` must be positive, got {self.ridge}.")
 
@@ -67,11 +83,83 @@ class Collected(NamedTuple):
     adaptation_s: float
 
 
-def prepare(trajectories: Trajectories, config: EstimatorConfig) -> RLBatch:
-    """Fits the baseline on each task's episodes, and turns them into weighted samples with advantages.
+class _Regression(NamedTuple):
+    """What a linear baseline is fitted to, one row a time step: [N, S, F], [N, S], [N, S], and [N, E, F] or None."""
 
-    The baseline is fitted to the episodes that it then predicts, per task; advantages are normalised per task.
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+    closing: Tensor
+    behind: Tensor | None
+
+    def fit(self, ridge: float) -> Tensor:
+        """Weights [N, F] of each task."""
+        return baselines.fit_linear_baseline(self.inputs, self.targets, self.mask, ridge, self.behind)
+
+
+def prepare(trajectories: Trajectories, config: EstimatorConfig, baseline: Tensor | None = None) -> RLBatch:
+    """Turns each task's episodes into weighted samples with advantages over a baseline.
+
+    Advantages are normalised per task.
+
+    Args:
+        trajectories: of N tasks.
+        config: how advantages are estimated.
+        baseline: weights of the learned one, [F]; zero where nothing is given.
     """
+    rewards, mask = trajectories.rewards.double(), trajectories.mask.double()
+    data = _regression(trajectories, config)
+    if config.baseline == "fitted":
+        weights = data.fit(config.ridge)
+    else:
+        size = data.inputs.shape[-1]
+        fixed = torch.zeros(size, dtype=torch.float64, device=rewards.device) if baseline is None else baseline
+        weights = fixed.expand(len(rewards), size)
+    values = baselines.predict(weights, data.inputs).view_as(rewards)
+    after = baselines.predict(weights, data.closing)
+    found = generalised_advantages(rewards, values, mask, after, config.discount, config.gae_lambda)
+    advantages, scale = normalise(found.flatten(1), mask.flatten(1))
+    kind = trajectories.rewards.dtype
+    flat = {
+        "observations": trajectories.observations,
+        "actions": trajectories.actions,
+        "weights": sample_weights(mask, config.weighting).to(kind),
+        "log_probs": trajectories.log_probs,
+    }
+    return RLBatch(
+        **{name: value.flatten(1, 2) for name, value in flat.items()},
+        advantages=advantages.to(kind),
+        lengths=mask.sum(-1).to(kind),
+        scale=scale.to(kind),
+    )
+
+
+def pooled_baseline(trajectories: Trajectories, config: EstimatorConfig) -> Tensor:
+    """Weights of one baseline for the episodes of all tasks together, [F], float64."""
+    data = _regression(trajectories, config)
+    return map_tree(lambda part: part.flatten(0, 1)[None], data).fit(config.ridge)[0]
+
+
+def sampling_credits(trajectories: Trajectories, batch: RLBatch, discount: float) -> Tensor:
+    """(R_i - mean of the other tasks' R) / (T_i sigma_i) of each task, [N] (E-MAML, Stadie et al., 2018, equation 3).
+
+    R_i is the mean discounted return after adaptation, and what it is held against does not depend on the task's own
+    samples. T_i is the mean length of the episodes and sigma_i what their advantages were divided by: the units of a
+    surrogate that averages normalised advantages over time steps.
+
+    Args:
+        trajectories: of the adapted policies.
+        batch: the same, prepared.
+        discount: gamma.
+    """
+    returns = discounted_returns(trajectories.rewards.double(), discount)[..., 0].mean(-1)
+    count = len(returns)
+    others = (returns.sum() - returns) / max(count - 1, 1)
+    units = batch.lengths.double().mean(-1) * batch.scale.double()
+    return ((returns - others * (count > 1)) / units).to(batch.weights.dtype)
+
+
+def _regression(trajectories: Trajectories, config: EstimatorConfig) -> _Regression:
     rewards, mask = trajectories.rewards.double(), trajectories.mask.double()
     tasks, episodes, steps = rewards.shape
     times = torch.arange(steps, device=rewards.device)
@@ -85,69 +173,60 @@ def prepare(trajectories: Trajectories, config: EstimatorConfig) -> RLBatch:
         closing = closing * (~trajectories.terminated)[..., None]
         remaining = (lengths[..., None] - times).clamp(min=0)
         behind = (config.discount ** remaining[..., None] * closing[:, :, None]).view_as(inputs)
-    weights = baselines.fit_linear_baseline(inputs, targets.view(tasks, -1), mask.view(tasks, -1), config.ridge, behind)
-    values = baselines.predict(weights, inputs).view_as(rewards)
-    after = baselines.predict(weights, closing)
-    advantages = generalised_advantages(rewards, values, mask, after, config.discount, config.gae_lambda)
-    kind = trajectories.rewards.dtype
-    flat = {
-        "observations": trajectories.observations,
-        "actions": trajectories.actions,
-        "weights": sample_weights(mask, config.weighting).to(kind),
-        "log_probs": trajectories.log_probs,
-    }
-    return RLBatch(
-        **{name: value.flatten(1, 2) for name, value in flat.items()},
-        advantages=normalise(advantages.flatten(1), mask.flatten(1)).to(kind),
-    )
+    return _Regression(inputs, targets.view(tasks, -1), mask.view(tasks, -1), closing, behind)
 
 
 @torch.no_grad()
-def adapt_tasks(policy: Policy, params: Params, batch: RLBatch, rule: Rule, step: int, meta: Any = None) -> Params:
-    """One inner step of every task, without a graph: [N, ...] leaves in, [N, ...] leaves out."""
+def adapt_tasks(learner: PolicyLearner, params: Params, batch: RLBatch, rates: Params | None, step: int) -> Params:
+    """One inner step of every task, without a graph: [N, ...] leaves in, [N, ...] leaves out.
 
-    def one_task(start: Params, data: RLBatch) -> Params:
-        path = adapt(InnerState(start), [data], reinforce(policy), rule, meta, first_step=step)
-        return path[-1].params
-
-    return torch.func.vmap(one_task)(params, batch)  # type: ignore[no-any-return]
+    Args:
+        learner: how the policy adapts.
+        params: of each task.
+        batch: of each task.
+        rates: learned ones that all tasks share, if any.
+        step: which inner step.
+    """
+    return torch.func.vmap(lambda start, data: learner.step(start, data, rates, step))(params, batch)  # type: ignore[no-any-return]
 
 
 def collect(
     sampler: Sampler,
-    policy: Policy,
-    start: Params,
+    learner: PolicyLearner,
+    theta: Params,
     tasks: Sequence[Task],
     seeds: Callable[[int], list[SeedSequence]],
-    rule: Rule,
     steps: int,
     estimator: EstimatorConfig,
+    baseline: Tensor | None = None,
     progress: Callable[[], Any] | None = None,
 ) -> Collected:
     """Samples, adapts, samples again, K times: fresh trajectories at each of the K + 1 points.
 
     Args:
         sampler: of as many tasks as there are.
-        policy: the policy.
-        start: the parameters before adaptation, without a task dimension.
+        learner: the policy and how it adapts.
+        theta: meta-parameters: the policy's before adaptation, without a task dimension, and learned rates.
         tasks: N of them.
         seeds: ``seeds(k)`` are the tasks' seeds at inner step k.
-        rule: the inner update rule.
         steps: K.
         estimator: how advantages are estimated.
+        baseline: weights of a learned one at each point, [at least 1, F]; the last goes on.
         progress: called after each of the K + 1 points.
     """
+    start, rates = learner.begin(theta)
     path = [expand(start, len(tasks))]
     trajectories: list[Trajectories] = []
     batches: list[RLBatch] = []
     sampling = adaptation = 0.0
     for step in range(steps + 1):
         began = perf_counter()
-        trajectories.append(sampler.sample(policy, path[-1], tasks, seeds(step)))
+        trajectories.append(sampler.sample(learner.policy, path[-1], tasks, seeds(step)))
         sampled = perf_counter()
-        batches.append(prepare(trajectories[-1], estimator))
+        fixed = None if baseline is None else baseline[min(step, len(baseline) - 1)]
+        batches.append(prepare(trajectories[-1], estimator, fixed))
         if step < steps:
-            path.append(adapt_tasks(policy, path[-1], batches[-1], rule, step))
+            path.append(adapt_tasks(learner, path[-1], batches[-1], rates, step))
         sampling += sampled - began
         adaptation += perf_counter() - sampled
         if progress is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -16,9 +16,12 @@ from maml_rl.rl.tasks import Task, TaskError, plain_task
 from maml_rl.rl.trajectories import Trajectories
 from maml_rl.rl.vector import EnvironmentConfig, horizon_of, make_vector
 
-__all__ = ["Sampler", "SimulationError", "drawing_seed", "task_seeds"]
+__all__ = ["Sampler", "SimulationError", "Watch", "drawing_seed", "task_seeds"]
 
 _RESETS, _ACTIONS, _DRAWING = range(3)
+
+Watch: TypeAlias = Callable[[Tensor, np.ndarray, np.ndarray], None]
+"""``watch(actions, rewards, alive)`` sees a step: actions [N, E, ...], rewards [N E], and [N E] whether it counts."""
 
 
 class SimulationError(RuntimeError):
@@ -90,7 +93,12 @@ class Sampler:
             raise ValueError(f"{error} (scripts/check_env.py says more)") from error
 
     def sample(
-        self, policy: Policy, params: Params, tasks: Sequence[Task], seeds: Sequence[SeedSequence]
+        self,
+        policy: Policy,
+        params: Params,
+        tasks: Sequence[Task],
+        seeds: Sequence[SeedSequence],
+        watch: Watch | None = None,
     ) -> Trajectories:
         """Runs E episodes of each task.
 
@@ -101,15 +109,21 @@ class Sampler:
             params: its parameters, [N, ...] a leaf.
             tasks: N of them.
             seeds: one for each task (see `task_seeds`).
+            watch: called after each step, for policies with a memory.
 
         Raises:
             SimulationError: an environment raised or returned a non-finite number; the message names the task.
         """
         with torch.no_grad(), _one_torch_thread():
-            return self._sample(policy, params, tasks, seeds)
+            return self._sample(policy, params, tasks, seeds, watch)
 
     def _sample(
-        self, policy: Policy, params: Params, tasks: Sequence[Task], seeds: Sequence[SeedSequence]
+        self,
+        policy: Policy,
+        params: Params,
+        tasks: Sequence[Task],
+        seeds: Sequence[SeedSequence],
+        watch: Watch | None,
     ) -> Trajectories:
         n, e, horizon = self.tasks, self.episodes, self.horizon
         size = gym.spaces.flatdim(self.envs.single_observation_space)
@@ -130,6 +144,8 @@ class Sampler:
             for part in distribution:
                 self._require_finite(part, tasks, t, "the policy's output", FloatingPointError)
             observation, reward, ended, cut, success = self._step(action, alive, tasks, t)
+            if watch is not None:
+                watch(action, reward, alive)
             if success is not None:
                 successes = (np.zeros(n * e, bool) if successes is None else successes) | (alive & success)
             actions.append(action)

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from maml_rl.rl.shown import TaskShown, TasksShown
 from maml_rl.rl.tasks import Task, TaskEnv, VectorTaskEnv
 
 __all__ = ["EnvironmentConfig", "EnvironmentError", "held_out", "horizon_of", "make_single", "make_vector"]
@@ -33,6 +34,8 @@ class EnvironmentConfig:
         held_out: arguments that differ where held-out tasks are wanted, in evaluating and rendering: another split.
         backend: "auto" takes the native vector version if there is one, else "sync".
         max_episode_steps: the horizon T, where it is not to be the environment's own.
+        show_task: appends the task's numbers to each observation, in the order of their names: the oracle, which knows
+            what the others have to find out.
     """
 
     id: str = "envs:Navigation2D-v0"
@@ -41,6 +44,7 @@ class EnvironmentConfig:
     held_out: dict[str, Any] = field(default_factory=dict)
     backend: Literal["auto", "native", "sync", "async"] = "auto"
     max_episode_steps: int | None = None
+    show_task: bool = False
 
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
@@ -83,7 +87,8 @@ def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
             f"{' and '.join(missing)}. Implement the two methods of maml_rl.rl.tasks.TaskEnv."
         )
     flat = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
-    return env if flat else gym.wrappers.FlattenObservation(env)
+    seen = env if flat else gym.wrappers.FlattenObservation(env)
+    return _attempt(config, lambda: TaskShown(seen)) if config.show_task else seen
 
 
 def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
@@ -95,7 +100,7 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
     if config.backend in ("auto", "native"):
         native = _native(config, count) if _spec(config).vector_entry_point is not None else None
         if native is not None:
-            return native
+            return _attempt(config, lambda: TasksShown(native)) if config.show_task else native
         if config.backend == "native":
             raise EnvironmentError(
                 f"environment {config.id!r} has no native vector version that is a maml_rl.rl.tasks.VectorTaskEnv; "

@@ -1,4 +1,4 @@
-"""How good held-out tasks become over gradient steps: the numbers, their intervals, the files and the figure."""
+"""How good held-out tasks become over gradient steps or episodes: numbers, their intervals, files and the figure."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["Evaluation", "interval", "require_folder", "table", "write"]
 
 
 class Evaluation(NamedTuple):
-    """What was measured after each number of gradient steps.
+    """What was measured after each number of gradient steps, or of what else a learner adapts by.
 
     Attributes:
         measure: "return", "accuracy" or "error".
@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
         sizes: what a task's number is a mean of, in words.
         also: other measures by name, each [K + 1, N].
         references: numbers to hold the means against, such as the optimum, by name.
+        axis: what the numbers 0 to K count.
     """
 
     measure: str
@@ -35,6 +36,7 @@ class Evaluation(NamedTuple):
     sizes: str
     also: dict[str, NDArray[np.float64]] = {}  # noqa: RUF012  # never changed
     references: dict[str, float] = {}  # noqa: RUF012
+    axis: str = "gradient steps"
 
 
 def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -47,7 +49,7 @@ def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 
 def table(evaluation: Evaluation) -> str:
-    """One line a gradient step: the measure, and its gain over 0 steps, with 95% intervals over tasks."""
+    """One line a gradient step: the measure, and its gain over none, with 95% intervals over tasks."""
     per_task = evaluation.per_task
     means, errors = interval(per_task)
     with np.errstate(invalid="ignore"):
@@ -55,7 +57,8 @@ def table(evaluation: Evaluation) -> str:
     digits = 2 if evaluation.measure == "return" else 4
     more = {name: interval(values) for name, values in evaluation.also.items()}
     heads = "".join(f"  {name:>20}" for name in more)
-    lines = [f"gradient steps  {evaluation.measure:>20}  {'gain over 0 steps':>20}{heads}"]
+    unit = evaluation.axis.split()[-1]
+    lines = [f"{evaluation.axis:>14}  {evaluation.measure:>20}  {f'gain over 0 {unit}':>20}{heads}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
         line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
         gain = "" if step == 0 else _plus_minus(gains[step], gain_errors[step], digits)
@@ -156,7 +159,7 @@ def _draw(evaluation: Evaluation, figure: Any) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     if evaluation.measure == "error" and np.nanmax(means) > 1e3 * np.nanmin(means) > 0:
         axes.set_yscale("log")  # adaptation diverged
-    axes.set_xlabel("gradient steps")
+    axes.set_xlabel(evaluation.axis)
     axes.set_ylabel("mean squared error" if evaluation.measure == "error" else evaluation.measure)
     about = evaluation.settings.get("environment") or evaluation.settings.get("distribution", "")
     axes.set_title(f"{about}: mean and 95% interval over {per_task.shape[1]} tasks", fontsize=10)

@@ -31,7 +31,7 @@ class Options:
     Attributes:
         run: the run folder.
         steps: inner gradient steps, whatever training used; 3 where nothing is given, a supervised run's own
-            `test.steps`.
+            `test.steps`. Of an rl2 run: episodes that its policy has seen before the last one.
         tasks: held-out tasks; 40 where nothing is given, 600 of a supervised run.
         episodes: per task and step, of a reinforcement-learning run; 20 where nothing is given.
         checkpoint: "best" by training return or by validation, or the "last".
@@ -123,7 +123,7 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     """What is to be done with this kind of run.
 
     Raises:
-        UsageError: an option that goes with the other kind, or more rates than steps.
+        UsageError: an option that goes with the other kind, rates that the system refuses, or more rates than steps.
     """
     kind = opened.system.kind
     own = _OWN[kind]
@@ -134,8 +134,13 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     chosen = {name: own[name] if getattr(options, name) is None else getattr(options, name) for name in own}
     if chosen["steps"] is None:
         chosen["steps"] = opened.config.test.steps
-    if options.rates is not None and len(options.rates) > max(chosen["steps"], 1):
-        raise UsageError(f"`rates` has {len(options.rates)} entries, there are {chosen['steps']} gradient steps.")
+    if options.rates is not None:
+        try:
+            opened.system.rates(chosen["steps"], options.rates)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if len(options.rates) > max(chosen["steps"], 1):
+            raise UsageError(f"`rates` has {len(options.rates)} entries, there are {chosen['steps']} gradient steps.")
     if chosen.get("support", 0) is None:
         chosen["support"] = opened.config.support
     return chosen
@@ -153,6 +158,8 @@ def _returns(
         settings["held_out"] = opened.config.environment.held_out
     sizes = f"{chosen['episodes']} episodes each"
     found = Evaluation("return", returns.mean(-1), tasks, settings, {"returns": returns}, sizes)
+    if hasattr(opened.system, "axis"):
+        found = found._replace(axis=opened.system.axis, settings={**settings, "axis": opened.system.axis})
     successes = [trajectories.successes for trajectories in collected.trajectories]
     if successes[0] is not None:
         share = np.stack([each.cpu().numpy().astype(float).mean(-1) for each in successes])

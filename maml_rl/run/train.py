@@ -85,7 +85,7 @@ def train(
     with (
         Interrupts() as interrupts,
         Records(folder.path, progress.iteration) as records,
-        tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True) as bar,
+        tqdm(total=iterations, initial=progress.iteration, unit="it", dynamic_ncols=True, leave=None) as bar,
     ):
         try:
             while progress.iteration < iterations or progress.row.counted:

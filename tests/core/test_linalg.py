@@ -1,10 +1,12 @@
 """Conjugate gradient against dense solves, linearisation against explicit Jacobians, in float64."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
 
-from maml_rl.core import conjugate_gradient, linearise
+from maml_rl.core import conjugate_gradient, diagonal, linearise
 from maml_rl.core.tree import expand, flatten, take, unflatten
 
 
@@ -76,3 +78,29 @@ def test_flat_vectors_and_trees_are_inverse() -> None:
         unflatten(torch.zeros(3), params)
     assert expand(params, 4)["a"].shape == (4, 2, 3)
     assert take((torch.arange(5), {"x": torch.arange(5)}), 1, 3)[1]["x"].tolist() == [1, 2]
+
+
+def test_a_preconditioner_changes_the_path_and_not_the_solution() -> None:
+    matrix, b = _definite(8, 5)
+    scale = torch.logspace(-2, 2, 8, dtype=torch.float64)
+    matrix = scale[:, None] * matrix * scale  # badly scaled
+    diagonal_of = matrix.diagonal().clone()
+    expected = torch.linalg.solve(matrix, b)
+    found = conjugate_gradient(lambda v: matrix @ v, b, 60, tolerance=0.0, preconditioner=diagonal_of)
+    torch.testing.assert_close(found.x, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(found.residual, b - matrix @ found.x, rtol=1e-6, atol=1e-8)
+    root = diagonal_of.sqrt()
+    scaled = conjugate_gradient(lambda v: (matrix @ (v / root)) / root, b / root, 4)
+    few = conjugate_gradient(lambda v: matrix @ v, b, 4, preconditioner=diagonal_of)
+    torch.testing.assert_close(few.x, scaled.x / root, rtol=1e-8, atol=1e-10)
+    plain = conjugate_gradient(lambda v: matrix @ v, b, 4)
+    energy = lambda x: float((x - expected) @ matrix @ (x - expected))  # noqa: E731
+    assert energy(few.x) < 0.1 * energy(plain.x)
+
+
+def test_all_probes_together_give_the_diagonal() -> None:
+    matrix, _ = _definite(4, 2)
+    probes = torch.tensor(list(product((-1.0, 1.0), repeat=4)), dtype=torch.float64)
+    torch.testing.assert_close(diagonal(lambda v: matrix @ v, probes), matrix.diagonal(), rtol=1e-12, atol=1e-13)
+    tiny = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+    assert float(diagonal(lambda v: tiny @ v, torch.ones(1, 3, dtype=torch.float64)).min()) > 0

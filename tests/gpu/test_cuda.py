@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from maml_rl.core import conjugate_gradient, final, first_order, listed, sgd, unrolled
+from maml_rl.core import conjugate_gradient, first_order, unrolled
 from maml_rl.core.tree import flatten, map_tree
-from maml_rl.rl.trpo import MetaProblem
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig, Labelled, TaskBatch
 from maml_rl.systems.maml import MAML
@@ -33,7 +32,7 @@ def test_gradient_product_and_values_equal_the_cpus(kind: str, mode) -> None:
     for device in ("cpu", "cuda"):
         here = {name: leaf.to(device) for name, leaf in params.items()}
         there = [map_tree(lambda leaf, device=device: leaf.to(device), batch) for batch in batches]
-        problem = MetaProblem(policy, here, there, sgd(listed(reference.RATES)), mode, final(), chunk=3)
+        problem = reference.make_problem(policy, here, there, mode, chunk=3)
         theta = flatten(here)
         problem.linearise(theta)
         found.append((problem.gradient(), problem.product(theta), *problem.evaluate(theta * 1.01)))
@@ -120,7 +119,7 @@ def test_nothing_is_copied_to_the_host_inside_conjugate_gradient() -> None:
     params = {name: leaf.cuda() for name, leaf in reference.initial(policy).items()}
     batches = reference.make_batches("gaussian", policy, reference.initial(policy), 1, ragged=True)
     batches = [map_tree(lambda leaf: leaf.cuda(), batch) for batch in batches]
-    problem = MetaProblem(policy, params, batches, sgd(listed(reference.RATES)), unrolled(), final(), chunk=3)
+    problem = reference.make_problem(policy, params, batches, unrolled(), chunk=3)
     problem.linearise(flatten(params))
     gradient = problem.gradient()
     torch.cuda.set_sync_debug_mode("error")

@@ -1,14 +1,18 @@
 """An independent, slow implementation of the meta-objective: plain loops over tasks and autograd, no vmap."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
 
+from maml_rl.core import Mode, Objective, final, listed, sgd
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
-from maml_rl.rl.losses import RLBatch
+from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.losses import INNER_LOSSES, RLBatch
+from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
 
 RATES = (0.3, 0.15, 0.15, 0.15)
@@ -53,6 +57,21 @@ def inner_path(
     return path
 
 
+def make_problem(
+    policy: Policy,
+    params: Params,
+    batches: list[RLBatch],
+    mode: Mode,
+    objective: Objective | None = None,
+    chunk: int = 2,
+    loss: str = "log_probability",
+    **options: Any,
+) -> MetaProblem:
+    """The implementation under test, on the same data."""
+    learner = PolicyLearner(policy, sgd(listed(RATES)), mode, INNER_LOSSES[loss])
+    return MetaProblem(learner, params, batches, objective or final(), chunk, **options)
+
+
 def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ragged: bool) -> list[RLBatch]:
     """Random data whose log-probabilities are those of the adapted policies, as a sampler would return them."""
     generator = torch.Generator().manual_seed(2)
@@ -71,7 +90,8 @@ def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ra
             actions = torch.randn(TASKS, size, 2, generator=generator, dtype=torch.float64)
         else:
             actions = torch.randint(3, (TASKS, size), generator=generator)
-        batch = RLBatch(observations, actions, advantages, weights, torch.zeros(TASKS, size, dtype=torch.float64))
+        zeros, ones = (make(TASKS, size, dtype=torch.float64) for make in (torch.zeros, torch.ones))
+        batch = RLBatch(observations, actions, advantages, weights, zeros, mask.sum(-1), ones[:, 0])
         batches.append(batch)
         log_probs = []
         for task in range(TASKS):

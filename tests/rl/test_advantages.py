@@ -91,11 +91,14 @@ def test_advantages_of_episodes_that_end_equal_those_of_stable_baselines3() -> N
 
 def test_normalised_advantages_have_mean_zero_and_deviation_one_per_task() -> None:
     _, values, mask, _ = _episodes()
-    scaled = normalise(values * 5 + 3, mask)
+    scaled, scale = normalise(values * 5 + 3, mask)
     count = mask.sum(-1)
     assert torch.equal(scaled * (1 - mask), torch.zeros_like(scaled))
     torch.testing.assert_close((scaled.sum(-1) / count), torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)
     deviation = (scaled.square().sum(-1) / count).sqrt()
+    rest = mask.bool()[[0, 1, 3]]
+    back = scaled * scale[:, None] - (values * 5 + 3)
+    assert all(float(row[valid].std()) < 1e-12 for row, valid in zip(back[[0, 1, 3]], rest, strict=True))
     torch.testing.assert_close(deviation[[0, 1, 3]], torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0)
     assert float(deviation[2]) == 0.0  # a task with one step has nothing to compare it with
 

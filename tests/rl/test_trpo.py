@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from maml_rl.core import TrustRegion, final, first_order, listed, sgd, uniform, unrolled, weighted
+from maml_rl.core import TrustRegion, first_order, uniform, unrolled, weighted
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
 from maml_rl.rl.losses import RLBatch, thinned
-from maml_rl.rl.trpo import MetaProblem, SamplerMismatchError, meta_step
+from maml_rl.rl.meta_problem import MetaProblem, SamplerMismatchError
+from maml_rl.rl.trpo import meta_step
 from tests.rl import reference
 
 CASES = [
@@ -27,8 +28,7 @@ def _setup(
     policy = reference.make_policy(kind)
     params = reference.initial(policy)
     batches = reference.make_batches(kind, policy, params, steps, ragged)
-    rule = sgd(listed(reference.RATES))
-    return MetaProblem(policy, params, batches, rule, mode, objective or final(), chunk), params, batches
+    return reference.make_problem(policy, params, batches, mode, objective, chunk), params, batches
 
 
 def _final(steps: int) -> list[float]:
@@ -174,11 +174,11 @@ def test_chunks_do_not_change_the_problem(chunk: int) -> None:
 
 def test_the_curvature_of_a_share_is_that_of_the_thinned_samples() -> None:
     whole, params, batches = _setup("gaussian", unrolled(), 1)
-    policy, rule = reference.make_policy("gaussian"), sgd(listed(reference.RATES))
+    policy = reference.make_policy("gaussian")
     few = [thinned(batch, 2) for batch in batches]
     assert all(float(batch.weights.sum(-1).min()) == pytest.approx(1.0) for batch in few)
     assert few[0].observations.shape[1] == -(-batches[0].observations.shape[1] // 2)
-    shared = MetaProblem(policy, params, batches, rule, unrolled(), final(), 2, curvature_share=0.5)
+    shared = reference.make_problem(policy, params, batches, unrolled(), curvature_share=0.5)
     theta = flatten(params)
     for problem in (whole, shared):
         problem.linearise(theta)
@@ -193,7 +193,15 @@ def test_the_curvature_of_a_share_is_that_of_the_thinned_samples() -> None:
 def test_a_thinned_batch_prefers_no_time_step() -> None:
     horizon, episodes = 10, 400
     time = torch.arange(horizon).repeat(episodes)[None].double()
-    batch = RLBatch(time[..., None], time, time, torch.full_like(time, 1 / time.numel()), time)
+    batch = RLBatch(
+        time[..., None],
+        time,
+        time,
+        torch.full_like(time, 1 / time.numel()),
+        time,
+        torch.ones(1, episodes),
+        torch.ones(1),
+    )
     for every in (2, 4, 5, 7):
         few = thinned(batch, every)
         assert few.weights.shape[1] == horizon * episodes // every

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maml_rl.run.compare import read_adaptation, read_learning
+from maml_rl.run.compare import read_adaptation, read_learning, read_progress, seconds_by_part
 
 Script = Callable[[str, list[str]], int]
 
@@ -46,10 +46,26 @@ def test_time_is_the_sum_over_iterations(tmp_path: Path) -> None:
     assert (curve.measure, curve.values.tolist()) == ("return after", [-5, -4])
 
 
-def test_a_half_written_row_is_left_out(tmp_path: Path) -> None:
-    curve = read_learning(_progress(tmp_path / "a", RETURNS + "2,-3,30"), "a")
+@pytest.mark.parametrize("half", ["2,-3,30", "2,-3,30,9", "2,-3,30,90,99", "2"])
+def test_a_half_written_row_is_left_out(tmp_path: Path, half: str) -> None:
+    folder = _progress(tmp_path / "a", RETURNS + half)
+    curve, progress = read_learning(folder, "a"), read_progress(folder)
     assert curve is not None
+    assert progress is not None
     assert curve.values.tolist() == [-5, -4]
+    assert progress.half_written
+
+
+def test_parts_of_the_time_do_not_overlap(tmp_path: Path) -> None:
+    progress = read_progress(
+        _progress(tmp_path / "a", SUPERVISED.replace("error", "s"))
+    )  # validation took half a second
+    assert progress is not None
+    parts = seconds_by_part(progress.rows)
+    assert parts == pytest.approx({"drawing": 0.1, "rest of the iteration": 2.4, "validation": 0.5 / 20})
+    progress = read_progress(_progress(tmp_path / "b", RETURNS))
+    assert progress is not None
+    assert seconds_by_part(progress.rows) == {"sampling": 25.0, "meta update": 65.0}
 
 
 def test_a_single_tasks_interval_is_unknown(tmp_path: Path) -> None:
@@ -65,6 +81,7 @@ def test_pictures_and_a_table(tmp_path: Path, script: Script, capsys: pytest.Cap
     first = _evaluation(tmp_path / "x" / "5-shot", [4.0, 2.0, 1.0])
     second = _evaluation(tmp_path / "y" / "5-shot", [3.0])
     third = _progress(tmp_path / "z", SUPERVISED)
+    (third / "config.yaml").write_text("system: maml\n")
     output = tmp_path / "out"
     assert (
         script("compare", ["--runs", str(first), str(second), str(third), "--output", str(output), "--log", "true"])
@@ -95,8 +112,9 @@ def test_what_cannot_be_compared_is_one_line(
     empty.mkdir()
     cases: list[tuple[list[Path], list[str], str]] = [
         ([error, accuracy], [], "they measure different things: error in a, accuracy in b"),
-        ([error, empty], [], "has neither a learning curve in progress.csv nor an evaluation.json"),
-        ([damaged], [], "progress.csv is damaged"),
+        ([empty], [], "has neither a learning curve in progress.csv nor an evaluation.json"),
+        ([damaged, empty], [], "progress.csv is damaged"),
+        ([error, tmp_path / "nowhere"], [], "there is no folder"),
         ([error], ["--labels", "p", "q"], "`labels` must be as many as `runs`, got 2 for 1"),
         ([], [], "runs"),
     ]

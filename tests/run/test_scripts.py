@@ -475,7 +475,11 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str], script: 
 PRESETS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", [p for p in PRESETS if p.parent.name == "maml_trpo"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PRESETS if path.parent.name in ("maml_trpo", "promp", "reptile", "rl2")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
 def test_every_preset_trains_and_evaluates(path: Path, tmp_path: Path, script: Script) -> None:
     if path.stem.startswith("meta-world"):
         pytest.importorskip("metaworld", reason="needs metaworld in an environment of its own: make test-metaworld")

@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[str, list[str]], int]
 SINE = ["--config", str(ROOT / "configs/maml/sinusoid.yaml"), "--network.hidden", "[8]", "--tasks", "4",
         "--torch_threads", "1", "--test.validation_tasks", "5", "--epoch", "4", "--report_every", "2"]  # fmt: skip
-PRESETS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "maml_trpo"]
+PRESETS = [
+    path
+    for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    if path.parent.name.startswith(("maml_p", "imaml")) or path.parent.name == "maml"
+]
 
 
 def _state(run: Path, which: str = "last") -> dict[str, Any]:

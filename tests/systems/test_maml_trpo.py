@@ -152,7 +152,7 @@ def test_thirty_iterations_leak_nothing() -> None:
     [
         (lambda: Config(tasks=0), "`tasks` must be at least 1, got 0"),
         (lambda: Config(episodes=0), "`episodes`"),
-        (lambda: Config(iterations=0), "`iterations`"),
+        (lambda: Config(iterations=-1), "`iterations`"),
         (lambda: Config(seed=-1), "`seed`"),
         (lambda: PolicyConfig([0]), "policy.hidden"),
         (lambda: PolicyConfig(minimum_std=0.0), "policy.minimum_std"),

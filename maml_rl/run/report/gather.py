@@ -1,0 +1,270 @@
+"""What the folders of runs hold: curves, evaluations, configurations, seconds, films; and what had to be left out."""
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maml_rl.run.compare import (
+    Adaptation,
+    Learning,
+    Progress,
+    learning_of,
+    read_adaptation,
+    read_progress,
+    seconds_by_part,
+)
+from maml_rl.run.config import config_to_dict
+from maml_rl.run.errors import UsageError
+from maml_rl.run.folder import RunFolder
+
+__all__ = ["LeftOut", "Run", "Runs", "flattened", "gather", "names_of", "read_per_task"]
+
+T = TypeVar("T")
+_PLACES = ("", "best", "last")
+_ARRAYS = {"return": "returns", "accuracy": "accuracy", "error": "error"}
+_PICTURES = (".mp4", ".gif", ".png")
+_OWN_PICTURES = ("adaptation.png", "learning.png")
+_OTHER_FOLDERS = ("checkpoints", "tensorboard")
+
+
+class LeftOut(NamedTuple):
+    """Something that could not be shown.
+
+    Attributes:
+        name: which run it is of.
+        reason: why, in words.
+        wholly: whether nothing of the run is shown.
+    """
+
+    name: str
+    reason: str
+    wholly: bool
+
+
+class Run(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        name: what it is called, unlike any other.
+        label: what it was called by hand; None where it was not.
+        folder: where it is.
+        system: name of the system; None for a folder of an evaluation only.
+        config: its resolved configuration, flattened; empty for a folder of an evaluation only.
+        rows: those of `progress.csv`.
+        learning: its curve; None where there is no point of one.
+        parts: mean seconds of a meta-iteration by what they were spent on.
+        adaptation: its evaluation on held-out tasks; None where there is none.
+        place: the subfolder of the evaluation, "best" or "last"; empty where it is in the folder itself.
+        per_task: the evaluation's mean over each task's episodes or examples, [K + 1, N]; None without its arrays.
+        versions: of the libraries; empty where they are not known.
+        pictures: films and pictures.
+    """
+
+    name: str
+    label: str | None
+    folder: Path
+    system: str | None
+    config: dict[str, Any]
+    rows: list[dict[str, float]]
+    learning: Learning | None
+    parts: dict[str, float]
+    adaptation: Adaptation | None
+    place: str
+    per_task: NDArray[np.float64] | None
+    versions: dict[str, Any]
+    pictures: list[Path]
+
+    @property
+    def task(self) -> str | None:
+        """Id of the environment or the distribution."""
+        told = self.adaptation.settings if self.adaptation else {}
+        places = ("environment.id", "distribution.id")
+        known = [self.config.get(key) for key in places] + [told.get(key[:-3]) for key in places]
+        return next((str(value) for value in known if value is not None), None)
+
+    @property
+    def seed(self) -> Any:
+        """That of its training; None where it is not known."""
+        return self.config.get("seed")
+
+
+class Runs(NamedTuple):
+    """The runs that can be shown, and what cannot."""
+
+    runs: list[Run]
+    left_out: list[LeftOut]
+
+
+def gather(folders: Sequence[Path], labels: Sequence[str] | None = None) -> Runs:
+    """Reads the folders; damaged or half-written files are left out, and told.
+
+    Raises:
+        UsageError: a folder is missing, or nothing is left to show.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}.")
+    names = _run_names(folders, labels)
+    runs, left_out, seen = list[Run](), list[LeftOut](), set[Path]()
+    for index, (folder, name) in enumerate(zip(folders, names, strict=True)):
+        if folder.resolve() in seen:
+            left_out.append(LeftOut(name, f"{folder} is named twice; it is shown once.", False))
+            continue
+        seen.add(folder.resolve())
+        run, faults = read_run(folder, name, labels[index] if labels else None)
+        runs += [] if run is None else [run]
+        left_out += [LeftOut(name, fault, run is None) for fault in faults]
+    if not runs:
+        told = " ".join(f"{fault.name}: {fault.reason}" for fault in left_out)
+        raise UsageError(f"there is nothing to compare. {told}")
+    return Runs(runs, left_out)
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The ends of the folders' paths, as long as it takes to tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(part[-length:]) for part in parts]
+        if len(set(found)) == len(set(parts)):
+            break
+    return found
+
+
+def _run_names(folders: Sequence[Path], labels: Sequence[str] | None) -> list[str]:
+    """The label where no other run has it, otherwise with the folder's name behind it; that name without labels."""
+    names = names_of(folders)
+    if labels is None:
+        return names
+    return [
+        label if labels.count(label) == 1 else f"{label} ({name})" for label, name in zip(labels, names, strict=True)
+    ]
+
+
+def read_run(folder: Path, name: str, label: str | None = None) -> tuple[Run | None, list[str]]:
+    """What the folder holds, None if nothing that can be shown; and what is wrong with it."""
+    faults: list[str] = []
+    progress = _attempt(lambda: read_progress(folder), faults)
+    opened = _attempt(lambda: RunFolder.open(folder), faults) if _is_training(folder) else None
+    if opened is None and _is_training(folder):
+        return None, faults
+    learning = _attempt(lambda: _learning(folder, name, progress), faults)
+    adaptation, place = _evaluation(folder, name, faults)
+    if learning is None and adaptation is None:
+        return None, faults or [f"{folder} has neither a learning curve in progress.csv nor an evaluation.json."]
+    if progress is not None and learning is None:
+        faults.append(f"{folder / 'progress.csv'} has no point of a learning curve yet.")
+    if progress is not None and progress.half_written:
+        faults.append(f"the last row of {folder / 'progress.csv'} is half-written; the rows before it are shown.")
+    per_task = None if adaptation is None else _attempt(lambda: read_per_task(folder / place, adaptation), faults)
+    versions = _attempt(lambda: _versions(folder), faults)
+    rows = [] if progress is None else progress.rows
+    run = Run(
+        name,
+        label,
+        folder,
+        opened.system if opened else None,
+        {"system": opened.system, **flattened(config_to_dict(opened.config))} if opened else {},
+        rows,
+        learning,
+        seconds_by_part(rows),
+        adaptation,
+        place,
+        per_task,
+        versions or {},
+        _pictures(folder),
+    )
+    return run, faults
+
+
+def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names and values with dots between the names; a list is one value."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        found |= flattened(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def read_per_task(folder: Path, adaptation: Adaptation) -> NDArray[np.float64] | None:
+    """The evaluation's mean over each task's episodes or examples, [K + 1, N]; None without an `evaluation.npz`.
+
+    Raises:
+        UsageError: the file is damaged, or of another evaluation than the one beside it.
+    """
+    path = folder / "evaluation.npz"
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            values = np.asarray(arrays[_ARRAYS[adaptation.measure]], float)
+    except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+    per_task = values.mean(-1) if values.ndim == 3 else values
+    alike = per_task.ndim == 2 and per_task.shape == (len(adaptation.means), len(adaptation.tasks))
+    if alike:
+        means = np.where(np.isfinite(per_task).all(1), per_task.mean(1), np.nan)
+        alike = np.allclose(means, adaptation.means, rtol=1e-4, equal_nan=True)
+    if not alike:
+        raise UsageError(f"{path} does not belong to the evaluation.json beside it.")
+    return per_task
+
+
+def _attempt(read: Callable[[], T], faults: list[str]) -> T | None:
+    """What `read` returns; None, and its fault noted, if it cannot be read."""
+    try:
+        return read()
+    except UsageError as error:
+        faults.append(" ".join(str(error).split()))
+        return None
+
+
+def _is_training(folder: Path) -> bool:
+    """Whether it is, or was to become, the folder of a training run rather than of an evaluation only."""
+    return any((folder / name).exists() for name in ("config.yaml", "progress.csv", "checkpoints", "versions.json"))
+
+
+def _learning(folder: Path, name: str, progress: Progress | None) -> Learning | None:
+    try:
+        return None if progress is None else learning_of(progress.rows, name)
+    except LookupError as error:
+        raise UsageError(f"{folder / 'progress.csv'} is damaged: it has no column {error}.") from error
+
+
+def _evaluation(folder: Path, name: str, faults: list[str]) -> tuple[Adaptation | None, str]:
+    """The first evaluation that can be read, and the subfolder it is in."""
+    for place in _PLACES:
+        found = _attempt(lambda: read_adaptation(folder / place, name), faults)  # noqa: B023  # called at once
+        if found is not None:
+            return found, place
+    return None, ""
+
+
+def _versions(folder: Path) -> dict[str, Any]:
+    path = folder / "versions.json"
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Films and pictures in the folder and in its subfolders that are no runs of their own, without our own charts."""
+    inner = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path.name not in _OTHER_FOLDERS and not (path / "config.yaml").exists()
+    ]
+    return [
+        path
+        for place in (folder, *inner)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in _PICTURES and path.name not in _OWN_PICTURES and path.is_file()
+    ]

@@ -1,6 +1,6 @@
 """Adaptation to supervised tasks on the shared core, the meta-loss of a batch of them, and how good they become."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from maml_rl.core.adapt import adapt
 from maml_rl.core.modes import Mode, first_order
 from maml_rl.core.objectives import Objective
+from maml_rl.core.rules import RATES
 from maml_rl.core.tree import take
 from maml_rl.core.types import Params, Rule
 from maml_rl.supervised.batch_norm import moved_statistics
@@ -16,10 +17,7 @@ from maml_rl.supervised.losses import accuracy, cross_entropy, squared_error
 from maml_rl.supervised.networks import Network
 from maml_rl.supervised.tasks import Labelled, TaskBatch
 
-__all__ = ["RATES", "Learner", "MetaLoss", "Meta"]
-
-RATES = "rates."
-"""What the names of learned rates begin with, among the meta-parameters."""
+__all__ = ["Learner", "Meta", "MetaLoss", "ensemble"]
 
 
 class Meta(NamedTuple):
@@ -60,11 +58,28 @@ class Learner:
         kind: "regression" or "classification".
         rule: the inner update rule.
         learns_rates: whether the rule reads rates that are meta-parameters.
+        adapts: which parameters, by name, the inner steps move, beside those that the network itself holds fixed.
     """
 
-    def __init__(self, network: Network, kind: str, rule: Rule, learns_rates: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        kind: str,
+        rule: Rule,
+        learns_rates: bool = False,
+        adapts: Callable[[str], bool] = lambda name: True,
+    ) -> None:
         self.network, self.kind, self.rule, self.learns_rates = network, kind, rule, learns_rates
+        self._adapts = adapts
         self.loss = cross_entropy if kind == "classification" else squared_error
+
+    def adapted(self, theta: Params) -> Params:
+        """Those meta-parameters that adaptation moves."""
+        return {
+            name: leaf
+            for name, leaf in theta.items()
+            if name not in self.network.fixed and not name.startswith(RATES) and self._adapts(name)
+        }
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Accuracy, or the mean squared error, of each task: [..., E, outputs] -> [...]."""
@@ -116,6 +131,38 @@ class Learner:
             moved = moved_statistics(moved, seen, step)
         return MetaLoss(gradient, losses, last, outputs, moved)
 
+    def displacement(self, meta: Meta, tasks: TaskBatch, steps: int, chunk: int = 0) -> MetaLoss:
+        """theta - mean_i phi_i in the gradient's place (Reptile, Nichol et al., 2018, algorithm 2).
+
+        The losses are the query's after adaptation; nothing is differentiated outside.
+
+        Args:
+            meta: where adaptation starts.
+            tasks: N of them.
+            steps: inner steps K, all on the whole support.
+            chunk: tasks adapted together; 0 for all.
+        """
+        count = len(tasks.query.inputs)
+        size = chunk or count
+
+        def task(support: Labelled, query: Labelled) -> tuple[Params, Tensor, Tensor]:
+            reached = self._adapted(meta.params, support, steps, first_order())[-1]
+            outputs, _ = self._apply(meta.params, reached, query.inputs, steps - 1, None)
+            return reached, self.loss(outputs, query.targets), outputs
+
+        parts = []
+        with torch.no_grad():
+            for first in range(0, count, size):
+                support, query = (take(part, first, first + size) for part in (tasks.support, tasks.query))
+                parts.append(torch.func.vmap(task)(support, query))
+        reached = {name: torch.cat([part[0][name] for part in parts]).mean(0) for name in parts[0][0]}
+        gradient = {
+            name: leaf - reached[name] if name in reached else torch.zeros_like(leaf)
+            for name, leaf in meta.params.items()
+        }
+        losses, outputs = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
+        return MetaLoss(gradient, losses, losses, outputs, meta.statistics)
+
     @torch.no_grad()
     def outputs(
         self,
@@ -164,7 +211,7 @@ class Learner:
         rule: Rule | None = None,
     ) -> list[Params]:
         """The adapted parameters at each point of one task's path."""
-        start = {name: theta[name] for name in theta if name not in self.network.fixed and not name.startswith(RATES)}
+        start = self.adapted(theta)
         rates = {name: theta[RATES + name] for name in start} if self.learns_rates else None
 
         def loss(params: Params, batch: Labelled, step: int) -> Tensor:
@@ -176,7 +223,7 @@ class Learner:
     def _apply(
         self, theta: Params, params: Params, inputs: Tensor, step: int, running: Params | None
     ) -> tuple[Tensor, Params]:
-        fixed = {name: theta[name] for name in self.network.fixed}
+        fixed = {name: leaf for name, leaf in theta.items() if name not in params and not name.startswith(RATES)}
         return self.network.apply({**params, **fixed}, inputs, step, running)
 
     def _seen(self, theta: Params, path: list[Params], inputs: Tensor, known: dict[int, Params]) -> list[Params]:

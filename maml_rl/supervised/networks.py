@@ -35,12 +35,14 @@ class Network(NamedTuple):
             normalise with, or None for the batch's own.
         statistics: ``statistics(dtype)`` are running statistics before training; empty where none are kept.
         fixed: names of parameters that are meta-learned but not adapted.
+        head: what the names of the last layer's parameters begin with.
     """
 
     initial: Callable[[Generator, torch.dtype], Params]
     apply: Callable[[Params, Tensor, int, Params | None], tuple[Tensor, Params]]
     statistics: Callable[[torch.dtype], Params]
     fixed: frozenset[str] = frozenset()
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def mlp(sizes: Sequence[int], activation: Callable[[Tensor], Tensor] = F.relu, d
                 hidden = activation(hidden)
         return hidden, {}
 
-    return Network(initial, apply, lambda dtype: {})
+    return Network(initial, apply, lambda dtype: {}, head=f"layer{len(sizes) - 2}.")
 
 
 def conv4(
@@ -200,7 +202,7 @@ def conv4(
         return {key: leaf for name in names for key, leaf in norm.statistics(name, filters, dtype).items()}
 
     fixed = frozenset() if adapt_norm else frozenset(f"{name}.{part}" for name in names for part in norm.learned)
-    return Network(initial, apply, statistics, fixed)
+    return Network(initial, apply, statistics, fixed, "head.")
 
 
 def from_module(make: Callable[[], nn.Module]) -> Network:
@@ -233,7 +235,8 @@ def from_module(make: Callable[[], nn.Module]) -> Network:
     def apply(params: Params, inputs: Tensor, step: int, running: Params | None) -> tuple[Tensor, Params]:
         return torch.func.functional_call(template, params, (inputs,)), {}
 
-    return Network(initial, apply, lambda dtype: {})
+    last = [name for name, _ in template.named_parameters()][-1:]
+    return Network(initial, apply, lambda dtype: {}, head=last[0].rpartition(".")[0] + "." if last else "")
 
 
 def _built(config: NetworkConfig, input_shape: Sequence[int], outputs: int) -> Network:

@@ -15,12 +15,12 @@ from numpy.random import SeedSequence
 from torch import Tensor
 
 from maml_rl.core.optimisers import adam_start, adam_step, cosine
-from maml_rl.core.rules import initial_rates, listed, proximal_sgd, sgd
+from maml_rl.core.rules import initial_rates, listed, named_rates, proximal_sgd, sgd
 from maml_rl.core.types import Params, Rule
-from maml_rl.supervised.learner import RATES, Learner, Meta, ensemble
+from maml_rl.supervised.learner import Learner, Meta, MetaLoss, ensemble
 from maml_rl.supervised.networks import network_for
 from maml_rl.supervised.tasks import Split, TaskBatch, distribution_for
-from maml_rl.systems.maml_config import Config, mode_at, objective_at, rule_of, schedule_of
+from maml_rl.systems.maml_config import Config, adapts, mode_at, objective_at, rule_of, schedule_of
 from maml_rl.systems.settings import device_of
 
 __all__ = ["MAML", "Measured"]
@@ -58,7 +58,16 @@ class MAML:
         torch.set_num_threads(config.torch_threads)
         self.distribution = distribution_for(config.distribution, config.data, self.device, self.dtype)
         self.network = network_for(config.network, self.distribution.input_shape, self.distribution.outputs)
-        self.learner = Learner(self.network, self.distribution.kind, rule_of(config.inner), config.inner.learned_rates)
+        self.learner = Learner(
+            self.network,
+            self.distribution.kind,
+            rule_of(config.inner),
+            bool(config.inner.learned_rates),
+            adapts(config.inner, self.network),
+        )
+        trial = self.network.initial(torch.Generator(), self.dtype)
+        if not self.learner.adapted(trial):
+            raise ValueError(f"`inner.adapts` {config.inner.adapts} names none of {', '.join(trial)}.")
         self.selection_metric, self.keep, self.report_every = "validation_score", config.test.keep, config.report_every
         self.measure = "accuracy" if self.distribution.kind == "classification" else "error"
         for split in get_args(Split):
@@ -77,9 +86,9 @@ class MAML:
         generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
         params = {name: leaf.to(self.device) for name, leaf in self.network.initial(generator, self.dtype).items()}
         if config.inner.learned_rates:
-            adapted = {name: leaf for name, leaf in params.items() if name not in self.network.fixed}
-            rates = initial_rates(adapted, schedule_of(config.inner.rate), config.inner.steps)
-            params |= {RATES + name: rate for name, rate in rates.items()}
+            per_scalar = config.inner.learned_rates == "per_scalar"
+            adapted, schedule = self.learner.adapted(params), schedule_of(config.inner.rate)
+            params |= named_rates(initial_rates(adapted, schedule, config.inner.steps, per_scalar))
         statistics = {name: leaf.to(self.device) for name, leaf in self.network.statistics(self.dtype).items()}
         return {"params": params, "statistics": statistics, "adam": adam_start(params)}
 
@@ -89,14 +98,7 @@ class MAML:
         tasks = self.draw(config.seed, _TRAINING, iteration, config.tasks, "train")
         drawn = perf_counter()
         probe = torch.zeros((), dtype=self.dtype, device=self.device, requires_grad=True)
-        found = self.learner.meta_loss(
-            Meta(state["params"], state["statistics"]),
-            tasks,
-            config.inner.steps,
-            mode_at(config.inner, epoch, probe),
-            objective_at(config.outer, epoch),
-            config.outer.chunk,
-        )
+        found = self._descent(Meta(state["params"], state["statistics"]), tasks, epoch, probe)
         gradient = _finite(found.gradient, found.losses)
         if config.outer.clip is not None:
             gradient = {name: leaf.clamp(-config.outer.clip, config.outer.clip) for name, leaf in gradient.items()}
@@ -112,6 +114,20 @@ class MAML:
             "iteration_s": perf_counter() - began,
         }
         return {"params": params, "statistics": found.statistics, "adam": moments}, metrics
+
+    def _descent(self, meta: Meta, tasks: TaskBatch, epoch: int, probe: Tensor) -> MetaLoss:
+        """The meta-loss and what Adam takes for its gradient."""
+        config = self.config
+        if config.outer.update == "displacement":
+            return self.learner.displacement(meta, tasks, config.inner.steps, config.outer.chunk)
+        return self.learner.meta_loss(
+            meta,
+            tasks,
+            config.inner.steps,
+            mode_at(config.inner, epoch, probe),
+            objective_at(config.outer, epoch),
+            config.outer.chunk,
+        )
 
     def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
         """Accuracy or error after `test.steps` on validation tasks at an epoch's end; nan elsewhere."""

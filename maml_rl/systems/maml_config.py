@@ -1,7 +1,7 @@
 """The configuration of supervised meta-learning, and the rule, mode and objective that it describes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -13,11 +13,21 @@ from maml_rl.core.objectives import Objective, annealed
 from maml_rl.core.rules import constant, learned_rates, listed, proximal_sgd, sgd
 from maml_rl.core.rules.sgd import Schedule
 from maml_rl.core.types import Rule
-from maml_rl.supervised.networks import OPTIONS, NetworkConfig
+from maml_rl.supervised.networks import OPTIONS, Network, NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig
 from maml_rl.systems.settings import changed_in_vain, objective_of, require
 
-__all__ = ["Config", "HeldOutConfig", "InnerConfig", "OuterConfig", "mode_at", "objective_at", "rule_of", "schedule_of"]
+__all__ = [
+    "Config",
+    "HeldOutConfig",
+    "InnerConfig",
+    "OuterConfig",
+    "adapts",
+    "mode_at",
+    "objective_at",
+    "rule_of",
+    "schedule_of",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,10 @@ class InnerConfig:
         steps: inner gradient steps in training (Finn et al., 2017, sinusoid: 1). 0 trains one network on all tasks
             together: the pretrained baseline.
         rate: learning rate of every step (Finn et al., 2017, sinusoid: 0.01), or a list whose last entry goes on.
-        learned_rates: learns a rate for each parameter tensor and step, from `rate` on (Antoniou et al., 2018).
+        learned_rates: learns the inner rates, from `rate` on: true a rate for each tensor and step (Antoniou et al.,
+            2018), "per_scalar" one for each scalar, which all steps share (Meta-SGD, Li et al., 2017).
+        adapts: which parameters the inner steps move: "all" (MAML), "head", the last layer (ANIL, Raghu et al., 2020),
+            or a list of what their names begin with.
         mode: "unrolled" differentiates through the inner steps, "first_order" takes their gradients as constants,
             "implicit" takes the end for a minimum of the proximal problem (Rajeswaran et al., 2019).
         first_order_epochs: epochs up to this one are of first order, later ones unrolled (Antoniou et al., 2018: 50);
@@ -41,7 +54,8 @@ class InnerConfig:
 
     steps: int = 1
     rate: float | list[float] = 0.01
-    learned_rates: bool = False
+    learned_rates: bool | Literal["per_scalar"] = False
+    adapts: Literal["all", "head"] | list[str] = "all"
     mode: Literal["unrolled", "first_order", "implicit"] = "unrolled"
     first_order_epochs: int = 0
     proximal: float = 0.0
@@ -54,6 +68,8 @@ class InnerConfig:
         require("inner.damping", 0 <= self.damping < math.inf, "finite and at least 0", self.damping)
         require("inner.proximal", 0 <= self.proximal < math.inf, "finite and at least 0", self.proximal)
         schedule_of(self.rate)
+        if self.adapts == []:
+            raise ValueError("`inner.adapts` must name at least one parameter, got an empty list.")
         if self.learned_rates and self.proximal:
             raise ValueError("`inner.learned_rates` and `inner.proximal` are two different rules; choose one.")
         if self.learned_rates and not self.steps:
@@ -70,6 +86,8 @@ class OuterConfig:
         objective: "final" counts the loss after the last inner step (Finn et al., 2017), "uniform" those after each
             step alike, "annealed" moves from uniform to final (Antoniou et al., 2018); a list weighs all steps + 1
             points.
+        update: what Adam takes for a gradient: "meta_gradient" of the objective (MAML), or the "displacement" from the
+            mean adapted parameters to the initial ones (Reptile, Nichol et al., 2018).
         annealing_epochs: E of the annealed objective: final from epoch E on (Antoniou et al., 2018, code: 10).
         rate: of Adam (Finn et al., 2017: 1e-3).
         final_rate: where cosine annealing ends after the last iteration (Antoniou et al., 2018: 1e-5); the rate stays
@@ -80,6 +98,7 @@ class OuterConfig:
     """
 
     objective: Literal["final", "uniform", "annealed"] | list[float] = "final"
+    update: Literal["meta_gradient", "displacement"] = "meta_gradient"
     annealing_epochs: int = 10
     rate: float = 1e-3
     final_rate: float | None = None
@@ -183,6 +202,8 @@ class Config:
             require_compatible(mode_at(self.inner, epoch), rule_of(self.inner), objective)
         if self.inner.mode == "implicit":
             self._require_whole()
+        if self.outer.update == "displacement":
+            self._require_undifferentiated()
         sets, most = self.network.norm_steps, max(self.inner.steps, 1)
         if self.network.id == "conv4" and self.network.norm != "none" and sets > most:
             raise ValueError(
@@ -192,6 +213,7 @@ class Config:
 
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
+        undifferentiated = self.outer.update == "displacement"
         network, implicit_only = self.network, ("cg_iterations", "damping")
         own = OPTIONS.get(network.id, ("arguments",))
         foreign = [option.name for option in fields(network) if option.name not in ("id", *own)]
@@ -200,13 +222,39 @@ class Config:
             found += changed_in_vain("network", network, ("norm_steps", "adapt_norm"), "`network.norm` 'none'")
         if self.inner.mode != "implicit":
             found += changed_in_vain("inner", self.inner, implicit_only, f"`inner.mode` {self.inner.mode!r}")
+        if undifferentiated:
+            chosen = "`outer.update` 'displacement'"
+            found += changed_in_vain("inner", self.inner, ("mode", "first_order_epochs"), chosen)
         if self.outer.objective != "annealed":
             chosen = f"`outer.objective` {self.outer.objective!r}"
             found += changed_in_vain("outer", self.outer, ("annealing_epochs",), chosen)
         return found
 
+    def _require_undifferentiated(self) -> None:
+        """A displacement says nothing of what has no place on the adaptation path, nor of other points than its end."""
+        if not self.inner.steps:
+            raise ValueError("`outer.update` 'displacement' needs at least one inner step, got `inner.steps` 0.")
+        if self.inner.learned_rates:
+            raise ValueError("`outer.update` 'displacement' is no derivative in `inner.learned_rates`: leave them out.")
+        if self.outer.objective != "final":
+            raise ValueError(
+                "`outer.update` 'displacement' is that of the last inner step: `outer.objective` must be 'final', got "
+                f"{self.outer.objective!r}."
+            )
+        network = self.network
+        if network.id == "conv4" and (network.norm == "running" or (network.norm != "none" and not network.adapt_norm)):
+            raise ValueError(
+                "`outer.update` 'displacement' moves what is adapted and nothing else: set `network.norm` to 'none' or "
+                f"to 'transductive' with `network.adapt_norm`, got {network.norm!r}."
+            )
+
     def _require_whole(self) -> None:
         """The implicit derivative reaches the start only, so nothing else may be learned."""
+        if self.inner.adapts != "all":
+            raise ValueError(
+                "`inner.mode` 'implicit' differentiates in what is adapted only: `inner.adapts` must be 'all', got "
+                f"{self.inner.adapts!r}."
+            )
         if self.network.id == "conv4" and self.network.norm != "none" and not self.network.adapt_norm:
             raise ValueError(
                 "`inner.mode` 'implicit' differentiates in what is adapted only, but `network.adapt_norm` is false: "
@@ -251,3 +299,11 @@ def objective_at(outer: OuterConfig, epoch: int) -> Objective:
     if outer.objective == "annealed":
         return annealed(epoch, outer.annealing_epochs)
     return objective_of(outer.objective)
+
+
+def adapts(inner: InnerConfig, network: Network) -> Callable[[str], bool]:
+    """Which parameters, by name, the inner steps move."""
+    if inner.adapts == "all":
+        return lambda name: True
+    prefixes = (network.head,) if inner.adapts == "head" else tuple(inner.adapts)
+    return lambda name: name.startswith(prefixes)

@@ -22,9 +22,10 @@ from maml_rl.core import (
     uniform,
     unrolled,
 )
+from maml_rl.core.rules import RATES
 from maml_rl.core.types import Params
 from maml_rl.supervised.batch_norm import batch_norm
-from maml_rl.supervised.learner import RATES, Learner, Meta, ensemble
+from maml_rl.supervised.learner import Learner, Meta, ensemble
 from maml_rl.supervised.losses import accuracy
 from maml_rl.supervised.networks import Network, NetworkConfig, conv4, from_module, mlp, network_for
 from maml_rl.supervised.sinusoid import Sinusoid
@@ -370,3 +371,75 @@ def test_adaptation_normalises_with_the_supports_own_statistics_and_queries_with
 
 def _halves(tasks: TaskBatch) -> tuple[Labelled, Tensor]:
     return tasks.support, tasks.query.inputs
+
+
+def test_anil_with_all_parameters_is_maml_and_moves_the_head_alone() -> None:
+    network, tasks = _tanh_mlp(), _sines()
+    meta, rule = _meta(network), sgd(constant(RATE))
+    named = Learner(network, "regression", rule, adapts=lambda name: name.startswith("layer"))
+    head = Learner(network, "regression", rule, adapts=lambda name: name.startswith(network.head))
+    whole = Learner(network, "regression", rule).meta_loss(meta, tasks, 2, unrolled(), final())
+    found = named.meta_loss(meta, tasks, 2, unrolled(), final())
+    for name, leaf in whole.gradient.items():
+        torch.testing.assert_close(found.gradient[name], leaf, rtol=1e-12, atol=1e-14)
+    assert list(head.adapted(meta.params)) == ["layer2.weight", "layer2.bias"]
+
+    def value(params: Params) -> float:
+        return float(head.meta_loss(Meta(params, {}), tasks, 2, unrolled(), final()).losses.mean())
+
+    direction = {name: torch.cos(torch.arange(leaf.numel())).view_as(leaf) for name, leaf in meta.params.items()}
+    gradient = head.meta_loss(meta, tasks, 2, unrolled(), final()).gradient
+    slope = sum(float((gradient[name] * direction[name]).sum()) for name in gradient)
+    assert slope == pytest.approx(_finite_difference(value, meta.params, direction), rel=1e-5)
+    assert all(float(leaf.abs().sum()) > 0 for name, leaf in gradient.items() if name.endswith("weight"))
+
+
+def test_meta_sgd_with_the_rates_it_starts_with_is_maml() -> None:
+    network, tasks = _tanh_mlp(), _sines()
+    meta = _meta(network)
+    rates = initial_rates(meta.params, constant(RATE), 2, per_scalar=True)
+    params = {**meta.params, **{RATES + name: rate for name, rate in rates.items()}}
+    plain = Learner(network, "regression", sgd(constant(RATE))).meta_loss(meta, tasks, 2, unrolled(), final())
+    learner = Learner(network, "regression", learned_rates(), learns_rates=True)
+    found = learner.meta_loss(Meta(params, {}), tasks, 2, unrolled(), final())
+    for name, leaf in plain.gradient.items():
+        torch.testing.assert_close(found.gradient[name], leaf, rtol=1e-12, atol=1e-14)
+        assert found.gradient[RATES + name].shape == (1, *leaf.shape)
+        assert float(found.gradient[RATES + name].abs().sum()) > 0
+
+
+def test_reptile_with_one_step_is_the_gradient_of_joint_training() -> None:
+    network, tasks = _tanh_mlp(), _sines()
+    meta = _meta(network)
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in meta.params.items()}
+    joint = torch.stack(
+        [
+            F.mse_loss(torch.func.functional_call(_Plain(), leaves, (inputs,)), targets)
+            for inputs, targets in zip(tasks.support.inputs, tasks.support.targets, strict=True)
+        ]
+    ).mean()
+    expected = dict(zip(leaves, torch.autograd.grad(joint, list(leaves.values())), strict=True))
+    for chunk in (0, 3):
+        found = Learner(network, "regression", sgd(constant(RATE))).displacement(meta, tasks, 1, chunk)
+        for name, leaf in expected.items():
+            torch.testing.assert_close(found.gradient[name], RATE * leaf, rtol=1e-10, atol=1e-13)
+
+
+def test_reptile_moves_towards_the_mean_of_the_adapted_parameters() -> None:
+    network, tasks = _tanh_mlp(), _sines()
+    meta = _meta(network)
+    total = {name: torch.zeros_like(leaf) for name, leaf in meta.params.items()}
+    module = _Plain()
+    for task in range(4):
+        phi = {name: leaf.clone().requires_grad_() for name, leaf in meta.params.items()}
+        for _ in range(3):
+            outputs = torch.func.functional_call(module, phi, (tasks.support.inputs[task],))
+            slopes = torch.autograd.grad(F.mse_loss(outputs, tasks.support.targets[task]), list(phi.values()))
+            phi = {
+                name: (leaf - RATE * slope).detach().requires_grad_()
+                for (name, leaf), slope in zip(phi.items(), slopes, strict=True)
+            }
+        total = {name: leaf + phi[name].detach() / 4 for name, leaf in total.items()}
+    found = Learner(network, "regression", sgd(constant(RATE))).displacement(meta, tasks, 3)
+    for name, leaf in meta.params.items():
+        torch.testing.assert_close(found.gradient[name], leaf - total[name], rtol=1e-10, atol=1e-13)

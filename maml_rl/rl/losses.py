@@ -14,6 +14,7 @@ __all__ = [
     "INNER_LOSSES",
     "InnerLoss",
     "RLBatch",
+    "clipped_gains",
     "clipped_surrogate",
     "credit",
     "divergence",
@@ -180,8 +181,12 @@ def clipped_surrogate(distribution: Distribution, old_log_probs: Tensor, batch: 
         clip: e; infinity for the surrogate itself.
     """
     ratio = (distribution.log_prob(batch.actions) - old_log_probs).exp()
-    clipped = ratio.clamp(1 - clip, 1 + clip)
-    return -(batch.weights * torch.minimum(ratio * batch.advantages, clipped * batch.advantages)).sum(-1)
+    return -(batch.weights * clipped_gains(ratio, batch.advantages, clip)).sum(-1)
+
+
+def clipped_gains(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """min(r A, clamp(r, 1 - e, 1 + e) A) for ratios and advantages of one shape."""
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
 
 
 def credit(distribution: Distribution, old_log_probs: Tensor, batch: RLBatch) -> Tensor:

@@ -17,15 +17,12 @@ from maml_rl.core.linalg import Linearisation, linearise
 from maml_rl.core.objectives import Objective, Point
 from maml_rl.core.tree import take, unflatten
 from maml_rl.core.types import Params
+from maml_rl.rl.agreement import require_agreement
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import RLBatch, credit, divergence, surrogate, thinned
 
-__all__ = ["MetaProblem", "SamplerMismatchError", "Target", "require_finite", "weighted_surrogate"]
-
-
-class SamplerMismatchError(RuntimeError):
-    """The learner's log-probabilities are not those of the policy that sampled."""
+__all__ = ["MetaProblem", "Target", "require_finite", "weighted_surrogate"]
 
 
 class Target(NamedTuple):
@@ -230,7 +227,7 @@ class MetaProblem:
     def _require_agreement(self) -> None:
         for chunk in self._chunks:
             for target in chunk.targets:
-                _require_agreement(target)
+                require_agreement(target.old_log_probs, target.batch.log_probs, target.batch.weights)
 
 
 def weighted_surrogate(
@@ -256,13 +253,3 @@ def require_finite(losses: Tensor) -> None:
 def _weighted_divergence(targets: list[Target], new: list[Distribution]) -> Tensor:
     terms = [t.weight * divergence(t.old, act, t.batch) for t, act in zip(targets, new, strict=True) if t.weight]
     return torch.stack(terms).sum(0)
-
-
-def _require_agreement(target: Target) -> None:
-    gaps = (target.old_log_probs - target.batch.log_probs).abs() * (target.batch.weights > 0)
-    largest, limit = float(gaps.max()), 1e-8 if gaps.dtype == torch.float64 else 1e-2
-    if largest > limit:
-        raise SamplerMismatchError(
-            f"log-probabilities of the sampler and of the learner differ by {largest:.3g} (limit {limit:g}): "
-            "the likelihood ratio would not be 1 before the first step."
-        )

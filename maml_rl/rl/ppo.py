@@ -10,8 +10,9 @@ from torch import Tensor
 from maml_rl.core.optimisers import AdamState, adam_step
 from maml_rl.core.types import Params
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
+from maml_rl.rl.agreement import require_agreement
 from maml_rl.rl.distributions import Distribution
-from maml_rl.rl.meta_problem import SamplerMismatchError
+from maml_rl.rl.losses import clipped_gains
 from maml_rl.rl.recurrent import RecurrentPolicy
 from maml_rl.rl.trials import Trials
 
@@ -139,7 +140,7 @@ def prepare_trials(
     """
     output, _ = policy.sequence(params, trials.inputs)
     log_probs = output.distribution.log_prob(trials.actions)
-    _require_agreement((log_probs - trials.log_probs).abs() * trials.mask)
+    require_agreement(log_probs, trials.log_probs, trials.mask)
     mean, spread = statistics["mean"], _spread(statistics)
     rewards, mask = trials.rewards.to(mean), trials.mask.to(mean)
     values = mean + spread * output.values.to(mean)
@@ -164,14 +165,12 @@ def ppo_terms(policy: RecurrentPolicy, params: Params, batch: PPOBatch, config: 
     output, _ = policy.sequence(params, batch.inputs)
     weights = batch.mask / batch.mask.sum()
     ratio = ((output.distribution.log_prob(batch.actions) - batch.log_probs) * batch.mask).exp()
-    bounded = ratio.clamp(1 - config.clip, 1 + config.clip)
-    gains = torch.minimum(ratio * batch.advantages, bounded * batch.advantages)
-    policy_loss = -(weights * gains).sum()
+    policy_loss = -(weights * clipped_gains(ratio, batch.advantages, config.clip)).sum()
     value_loss = (weights * (output.values - batch.targets).square()).sum()
     entropy = (weights * output.distribution.entropy()).sum()
     with torch.no_grad():
         kl = (weights * batch.old.kl(output.distribution)).sum()
-        clipped = (weights * (ratio != bounded)).sum()
+        clipped = (weights * ((ratio - 1).abs() > config.clip)).sum()
     loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
     return PPOTerms(loss, policy_loss, value_loss, entropy, kl, clipped)
 
@@ -241,15 +240,6 @@ def _spread(statistics: Params) -> Tensor:
     """Standard deviation of the returns; 1 where they do not vary."""
     variance = statistics["square"] - statistics["mean"].square()
     return torch.where(variance > 1e-12 * statistics["square"] + 1e-12, variance.clamp(min=0).sqrt(), 1.0)
-
-
-def _require_agreement(gaps: Tensor) -> None:
-    largest, limit = float(gaps.max()), 1e-8 if gaps.dtype == torch.float64 else 1e-2
-    if largest > limit:
-        raise SamplerMismatchError(
-            f"log-probabilities of the sampler and of the learner differ by {largest:.3g} (limit {limit:g}): "
-            "the likelihood ratio would not be 1 before the first step."
-        )
 
 
 def _require(name: str, holds: bool, expected: str, got: object) -> None:

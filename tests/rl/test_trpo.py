@@ -9,8 +9,9 @@ from torch import Tensor
 from maml_rl.core import TrustRegion, first_order, uniform, unrolled, weighted
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
+from maml_rl.rl.agreement import SamplerMismatchError
 from maml_rl.rl.losses import RLBatch, thinned
-from maml_rl.rl.meta_problem import MetaProblem, SamplerMismatchError
+from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.trpo import meta_step
 from tests.rl import reference
 

@@ -85,6 +85,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("evaluate", []),
         ("render", []),
         ("benchmark", []),
+        ("meta_gradients", []),
         ("check_env", []),
         ("export", []),
         ("sweep", []),

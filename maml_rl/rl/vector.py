@@ -1,6 +1,7 @@
 """From an environment's id to a vector of task environments: native where there is one, else Sync or Async."""
 
 import multiprocessing
+import re
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,9 @@ def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
         return make()
     except Exception as error:
         reason = " ".join(str(error).split())
+        unknown = re.search(r"got an unexpected keyword argument '(\w+)'", reason)
+        if isinstance(error, TypeError) and unknown is not None:
+            reason = f"its constructor has no argument {unknown[1]!r}."
         raise EnvironmentError(f"environment {config.id!r} cannot be made: {reason}") from error
 
 

@@ -263,5 +263,5 @@ class _GainWatch:
         self._gains.clear()
         return (
             f"warning: iteration {iteration}: the return after adaptation is no better than before (gain {mean:.3g} "
-            f"+- {2 * error:.2g} over {window} iterations). Train longer, or try another inner rate."
+            f"+- {2 * error:.2g} over {window} iterations). Train longer, or change how it adapts."
         )

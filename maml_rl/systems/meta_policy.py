@@ -132,7 +132,8 @@ class MetaPolicySystem(ABC):
         outer, discount = self.config.outer, self.config.estimator.discount
         credits = None
         if outer.sampling_credit:
-            credits = sampling_credits(collected.trajectories[-1], collected.batches[-1], discount)
+            exact = sampling_credits(collected.trajectories[-1], collected.batches[-1], discount)
+            credits = outer.sampling_credit * exact
         objective = objective_at(outer, iteration)
         return MetaProblem(self.learner, params, collected.batches, objective, outer.chunk, credits=credits, **options)
 

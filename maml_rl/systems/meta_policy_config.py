@@ -73,18 +73,22 @@ class ObjectiveConfig:
             step alike, "annealed" moves from uniform to final (Antoniou et al., 2018); a list weighs all steps + 1
             points.
         annealing_iterations: E of the annealed objective: final from iteration E on.
-        sampling_credit: adds what the initial samples owe to the policy that drew them (E-MAML, Stadie et al., 2018).
+        sampling_credit: how much of what the inner samples owe to the policies that drew them is added (E-MAML, Stadie
+            et al., 2018): 1 is the exact gradient's share, a sum over all samples whose variance is large; 1 / (E T),
+            their mean, is what Rothfuss et al. (2019, code) take; 0 for none.
         chunk: tasks differentiated together; small chunks stay in the processor's cache, a GPU wants all tasks.
     """
 
     objective: Literal["final", "uniform", "annealed"] | list[float] = "final"
     annealing_iterations: int = 100
-    sampling_credit: bool = False
+    sampling_credit: float = 0.0
     chunk: int = 5
 
     def __post_init__(self) -> None:
         require("outer.annealing_iterations", self.annealing_iterations >= 0, "at least 0", self.annealing_iterations)
         require("outer.chunk", self.chunk > 0, "at least 1", self.chunk)
+        credit = self.sampling_credit
+        require("outer.sampling_credit", 0 <= credit < float("inf"), "finite and at least 0", credit)
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ def test_a_policy_that_is_not_finite_is_told_from_the_environment() -> None:
     ("config", "message"),
     [
         (EnvironmentConfig("envs:Nothing-v0"), "cannot be made"),
+        (EnvironmentConfig("envs:AntVel-v0", {"speed": 3}), "its constructor has no argument 'speed'"),
         (EnvironmentConfig("no_such_package:Nothing-v0"), "No module named"),
         (EnvironmentConfig("CartPole-v1"), "lacks sample_tasks and set_task"),
         (EnvironmentConfig("CartPole-v1", backend="native"), "no native vector version that is a"),

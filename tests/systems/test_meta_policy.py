@@ -29,7 +29,7 @@ CONTEXT = {"policy": PolicyConfig([8], context=2), "inner": InnerConfig(adapts="
 VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     "likelihood ratio": ("maml_trpo", {"inner": InnerConfig(loss="likelihood_ratio")}),
     "DiCE": ("maml_trpo", {"inner": InnerConfig(loss="dice"), "outer": maml_trpo.OuterConfig(curvature_share=0.5)}),
-    "E-MAML": ("maml_trpo", {"outer": maml_trpo.OuterConfig(sampling_credit=True)}),
+    "E-MAML": ("maml_trpo", {"outer": maml_trpo.OuterConfig(sampling_credit=1.0)}),
     "ANIL": ("maml_trpo", {"inner": InnerConfig(steps=2, adapts="head")}),
     "CAVIA": ("maml_trpo", CONTEXT),
     "Meta-SGD": ("maml_trpo", {"inner": InnerConfig(learned_rates="per_scalar")}),
@@ -197,10 +197,10 @@ def test_learned_rates_are_learned_and_reported_as_such() -> None:
         (lambda: _config("maml_trpo", inner=InnerConfig(adapts="context")), "set `policy.context`"),
         (lambda: _config("maml_trpo", policy=PolicyConfig(context=2), start="ppo.zip"), "does not go with `start`"),
         (
-            lambda: _config("maml_trpo", inner=InnerConfig(steps=0), outer=maml_trpo.OuterConfig(sampling_credit=True)),
+            lambda: _config("maml_trpo", inner=InnerConfig(steps=0), outer=maml_trpo.OuterConfig(sampling_credit=1.0)),
             "`outer.sampling_credit` is for the samples of inner steps",
         ),
-        (lambda: _config("promp", tasks=1, outer=promp.OuterConfig(sampling_credit=True)), "needs at least 2"),
+        (lambda: _config("promp", tasks=1, outer=promp.OuterConfig(sampling_credit=1.0)), "needs at least 2"),
         (
             lambda: _config(
                 "maml_trpo",
@@ -212,6 +212,7 @@ def test_learned_rates_are_learned_and_reported_as_such() -> None:
         ),
         (lambda: promp.OuterConfig(kl_penalty=0.0, kl_target=0.01), "`outer.kl_target` moves `outer.kl_penalty`"),
         (lambda: promp.OuterConfig(clip=0.0), "`outer.clip`"),
+        (lambda: promp.OuterConfig(sampling_credit=-1.0), "`outer.sampling_credit`"),
         (lambda: promp.OuterConfig(epochs=0), "`outer.epochs`"),
         (lambda: maml_trpo.OuterConfig(preconditioner_probes=-1), "`outer.preconditioner_probes`"),
         (lambda: _config("reptile", inner=InnerConfig(steps=0)), "at least 1, got 0"),

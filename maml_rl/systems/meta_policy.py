@@ -1,4 +1,4 @@
-"""What systems of meta-reinforcement learning share: collecting, adapting, evaluating; the meta-update is their own."""
+"""What systems with an inner loop share: collecting, adapting, evaluating. The meta-update is their own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,18 +20,17 @@ from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import INNER_LOSSES
 from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
-from maml_rl.rl.tasks import Task, VectorTaskEnv
-from maml_rl.rl.vector import EnvironmentConfig, held_out, make_single
+from maml_rl.rl.tasks import Task
+from maml_rl.rl.vector import held_out
 from maml_rl.systems.meta_policy_config import adapts, mode_of, objective_at, rule_of, schedule_of
-from maml_rl.systems.settings import device_of
+from maml_rl.systems.policy_system import PolicySystem, return_metrics
 
-__all__ = ["MetaPolicySystem", "require_same_spaces", "return_metrics"]
+__all__ = ["MetaPolicySystem"]
 
-_TRAINING, _EVALUATION, _INITIALISATION, _PROBES = range(4)
+_PROBES = 3  # a stream of random numbers beside those of `PolicySystem`
 
 
-class MetaPolicySystem(ABC):
+class MetaPolicySystem(PolicySystem, ABC):
     """The wiring. State is ``{"params": ...}`` and what the meta-optimiser and a learned baseline remember.
 
     Every random number comes from (seed, iteration, inner step, task).
@@ -40,23 +39,12 @@ class MetaPolicySystem(ABC):
         ValueError: a device or an environment there is none of.
     """
 
-    kind = "reinforcement-learning"
-
     def __init__(self, config: Any) -> None:
-        self.config = config
-        self.device = device_of(config.device)
-        self.dtype: torch.dtype = getattr(torch, config.precision)
-        torch.set_num_threads(config.torch_threads)
-        self.sampler = self._sampler(config.tasks, config.episodes)
-        self.policy = policy_for(
-            config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
-        )
+        super().__init__(config, config.episodes)
+        self.policy = policy_for(config.policy, *self.spaces)
         self.learner = PolicyLearner(
             self.policy, rule_of(config.inner, self.policy), mode_of(config.inner), INNER_LOSSES[config.inner.loss]
         )
-        self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
-        self.sampler.try_out()
-        require_same_spaces(config.environment, self.sampler.envs)
         self._require_adapted()
         if config.start is not None:
             self.initial_state()  # what is wrong with it is told before any work
@@ -70,9 +58,7 @@ class MetaPolicySystem(ABC):
     def initial_state(self) -> dict[str, Any]:
         """The state before the first meta-iteration."""
         config = self.config
-        (word,) = SeedSequence([config.seed, _INITIALISATION]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
-        params = self.policy.initial(generator, self.dtype)
+        params = self.policy.initial(self.initial_generator(), self.dtype)
         if config.start is not None:
             params = _started(config.start, config.policy, params)
         if config.inner.learned_rates:
@@ -96,13 +82,13 @@ class MetaPolicySystem(ABC):
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
         """One meta-iteration: the next state, and metrics of the state that came in."""
         config, began = self.config, perf_counter()
-        tasks = self.sampler.sample_tasks(drawing_seed(config.seed, _TRAINING, iteration))
+        tasks, seeds = self.training_tasks(iteration)
         collected = collect(
             self.sampler,
             self.learner,
             state["params"],
             tasks,
-            lambda step: task_seeds(config.seed, _TRAINING, iteration, step, config.tasks),
+            seeds,
             config.inner.steps,
             config.estimator,
             state.get("baseline"),
@@ -143,10 +129,6 @@ class MetaPolicySystem(ABC):
         drawn = rng.integers(0, 2, (count, len(flatten(params))), np.int8) * 2 - 1
         return torch.from_numpy(drawn).to(self.device, self.dtype)
 
-    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
-        """Nothing: a run's best policy is told by the returns of its own training episodes."""
-        return {}
-
     def summary(self, metrics: dict[str, float]) -> str:
         """A few words for the progress bar."""
         rejected = " rejected" if metrics.get("line_search_rejected") else ""
@@ -178,26 +160,22 @@ class MetaPolicySystem(ABC):
             chosen: these tasks instead of drawn ones.
             progress: called after each of the steps + 1 points.
         """
-        sampler = self._sampler(tasks, episodes)
         learner, theta = self.learner, {name: leaf.to(self.device) for name, leaf in state["params"].items()}
         if rates is not None:
             learner = learner._replace(rule=rule_of(self.config.inner, self.policy, listed(rates)))
             theta, _ = without_rates(theta)
-        try:
-            drawn = list(chosen) if chosen else sampler.sample_tasks(drawing_seed(seed, _EVALUATION, 0))
-            return drawn, collect(
-                sampler,
+        with self.held_out(seed, tasks, episodes, chosen) as held_out:
+            return held_out.tasks, collect(
+                held_out.sampler,
                 learner,
                 theta,
-                drawn,
-                lambda step: task_seeds(seed, _EVALUATION, 0, step, tasks),
+                held_out.tasks,
+                held_out.seeds,
                 steps,
                 self.config.estimator,
                 state.get("baseline"),
                 progress,
             )
-        finally:
-            sampler.close()
 
     def rates(self, steps: int, rates: Sequence[float] | None = None) -> list[float] | str:
         """The learning rate of each of `steps` inner steps: the configuration's, or those of `rates`."""
@@ -205,17 +183,6 @@ class MetaPolicySystem(ABC):
             return "learned"
         schedule = schedule_of(self.config.inner.rate) if rates is None else listed(rates)
         return [schedule(step) for step in range(steps)]
-
-    def data_identity(self) -> dict[str, str]:
-        """Nothing: tasks come from the environment alone."""
-        return {}
-
-    def close(self) -> None:
-        """Closes the environments."""
-        self.sampler.close()
-
-    def _sampler(self, tasks: int, episodes: int) -> Sampler:
-        return Sampler(self.config.environment, tasks, episodes, self.device, self.dtype)
 
     def _adapted(self, params: Params) -> Params:
         """Those parameters that adaptation moves."""
@@ -230,20 +197,9 @@ class MetaPolicySystem(ABC):
     def _initial_baseline(self) -> dict[str, Tensor]:
         if self.config.estimator.baseline != "learned":
             return {}
-        size = gym.spaces.flatdim(self.sampler.envs.single_observation_space)
+        size = gym.spaces.flatdim(self.spaces[0])
         width = features(torch.zeros(1, size), torch.zeros(1)).shape[-1]
         return {"baseline": torch.zeros(self.config.inner.steps + 1, width, dtype=torch.float64, device=self.device)}
-
-
-def require_same_spaces(config: EnvironmentConfig, envs: VectorTaskEnv) -> None:
-    """Raises `ValueError` if the environment of held-out tasks cannot be made, or has other spaces."""
-    if not config.held_out:
-        return
-    env = make_single(held_out(config))
-    spaces = (env.observation_space.shape, env.action_space)
-    env.close()
-    if spaces != ((gym.spaces.flatdim(envs.single_observation_space),), envs.single_action_space):
-        raise ValueError(f"`environment.held_out` {config.held_out} gives other observations or actions than training.")
 
 
 def _started(path: str, config: PolicyConfig, like: Params) -> Params:
@@ -252,20 +208,3 @@ def _started(path: str, config: PolicyConfig, like: Params) -> Params:
     except ImportError:
         raise ValueError("`start` needs the extra 'sb3': pip install 'maml_rl[sb3]'.") from None
     return load_start(path, config, like)
-
-
-def return_metrics(collected: Collected) -> dict[str, float]:
-    returns = [float(trajectories.returns.mean()) for trajectories in collected.trajectories]
-    metrics = {f"return_step_{step}": value for step, value in enumerate(returns)}
-    per_task = (collected.trajectories[-1].returns - collected.trajectories[0].returns).mean(-1)
-    spread = float(per_task.std() / len(per_task) ** 0.5) if len(per_task) > 1 else float("nan")
-    for step, trajectories in enumerate(collected.trajectories):
-        if trajectories.successes is not None:
-            metrics[f"success_step_{step}"] = float(trajectories.successes.float().mean())
-    return {
-        **metrics,
-        "return_before": returns[0],
-        "return_after": returns[-1],
-        "adaptation_gain": returns[-1] - returns[0],
-        "adaptation_gain_stderr": spread,
-    }

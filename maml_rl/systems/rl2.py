@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.random import PCG64, Generator, SeedSequence
 
@@ -15,16 +14,15 @@ from maml_rl.core.optimisers import adam_start
 from maml_rl.rl.collect import Collected
 from maml_rl.rl.ppo import PPOConfig, ppo_update, prepare_trials, with_returns
 from maml_rl.rl.recurrent import RecurrentConfig, recurrent_for
-from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
 from maml_rl.rl.tasks import Task
 from maml_rl.rl.trials import pack, sample_trials
 from maml_rl.rl.vector import EnvironmentConfig, held_out
-from maml_rl.systems.meta_policy import require_same_spaces, return_metrics
-from maml_rl.systems.settings import device_of, require
+from maml_rl.systems.policy_system import PolicySystem, return_metrics
+from maml_rl.systems.settings import require
 
 __all__ = ["RL2", "Config"]
 
-_TRAINING, _EVALUATION, _INITIALISATION, _MINIBATCHES = range(4)
+_MINIBATCHES = 3  # a stream of random numbers beside those of `PolicySystem`
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Config:
         return []
 
 
-class RL2:
+class RL2(PolicySystem):
     """The wiring. State is ``{"params", "adam", "returns"}``, the last a running mean and mean square of returns; every
     random number comes from (seed, iteration, episode, task).
 
@@ -81,21 +79,11 @@ class RL2:
         ValueError: a device or an environment there is none of.
     """
 
-    kind = "reinforcement-learning"
     axis = "past episodes"
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.device = device_of(config.device)
-        self.dtype = getattr(torch, config.precision)
-        torch.set_num_threads(config.torch_threads)
-        self.sampler = self._sampler(config.tasks, config.copies)
-        self.recurrent = recurrent_for(
-            config.policy, self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
-        )
-        self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
-        self.sampler.try_out()
-        require_same_spaces(config.environment, self.sampler.envs)
+        super().__init__(config, config.copies)
+        self.recurrent = recurrent_for(config.policy, *self.spaces)
 
     @staticmethod
     def for_use(config: Config) -> Config:
@@ -105,9 +93,8 @@ class RL2:
 
     def initial_state(self) -> dict[str, Any]:
         """The state before the first iteration."""
-        (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
-        params = {name: leaf.to(self.device) for name, leaf in self.recurrent.initial(generator, self.dtype).items()}
+        drawn = self.recurrent.initial(self.initial_generator(), self.dtype)
+        params = {name: leaf.to(self.device) for name, leaf in drawn.items()}
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         return {
             "params": params,
@@ -118,15 +105,8 @@ class RL2:
     def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
         """One iteration: the next state, and metrics of the state that came in."""
         config, began = self.config, perf_counter()
-        tasks = self.sampler.sample_tasks(drawing_seed(config.seed, _TRAINING, iteration))
-        episodes = sample_trials(
-            self.sampler,
-            self.recurrent,
-            state["params"],
-            tasks,
-            lambda episode: task_seeds(config.seed, _TRAINING, iteration, episode, config.tasks),
-            config.episodes,
-        )
+        tasks, seeds = self.training_tasks(iteration)
+        episodes = sample_trials(self.sampler, self.recurrent, state["params"], tasks, seeds, config.episodes)
         sampled = perf_counter()
         trials = pack(self.recurrent, episodes)
         returns = with_returns(state["returns"], trials, config.ppo.discount)
@@ -152,10 +132,6 @@ class RL2:
         if "head.log_std" in params:
             metrics["policy_std"] = float(params["head.log_std"].exp().mean())
         return {"params": params, "adam": adam, "returns": returns}, metrics
-
-    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
-        """Nothing: a run's best policy is told by the returns of its own training trials."""
-        return {}
 
     def summary(self, metrics: dict[str, float]) -> str:
         """A few words for the progress bar."""
@@ -191,23 +167,11 @@ class RL2:
             ValueError: `rates` are given.
         """
         self.rates(steps, rates)
-        sampler = self._sampler(tasks, episodes)
-        try:
-            drawn = list(chosen) if chosen else sampler.sample_tasks(drawing_seed(seed, _EVALUATION, 0))
-            params = {name: leaf.to(self.device) for name, leaf in state["params"].items()}
+        params = {name: leaf.to(self.device) for name, leaf in state["params"].items()}
+        with self.held_out(seed, tasks, episodes, chosen) as found:
             began = perf_counter()
-            played = sample_trials(
-                sampler,
-                self.recurrent,
-                params,
-                drawn,
-                lambda episode: task_seeds(seed, _EVALUATION, 0, episode, tasks),
-                steps + 1,
-                progress,
-            )
-            return drawn, Collected(played, [], [], perf_counter() - began, 0.0)
-        finally:
-            sampler.close()
+            played = sample_trials(found.sampler, self.recurrent, params, found.tasks, found.seeds, steps + 1, progress)
+            return found.tasks, Collected(played, [], [], perf_counter() - began, 0.0)
 
     def rates(self, steps: int, rates: Sequence[float] | None = None) -> list[float]:
         """None: adaptation is what the memory does, without gradient steps.
@@ -220,14 +184,3 @@ class RL2:
                 "`rates` do not go with an rl2 run: its policy adapts by its memory, not by gradient steps."
             )
         return []
-
-    def data_identity(self) -> dict[str, str]:
-        """Nothing: tasks come from the environment alone."""
-        return {}
-
-    def close(self) -> None:
-        """Closes the environments."""
-        self.sampler.close()
-
-    def _sampler(self, tasks: int, trials: int) -> Sampler:
-        return Sampler(self.config.environment, tasks, trials, self.device, self.dtype)

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from maml_rl.run import sweep as sweeps
 from maml_rl.run.errors import RunFault
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.records import Records
-from maml_rl.run.sweep import Options
+from maml_rl.run.sweep import runs, search, trials
+from maml_rl.run.sweep.configurations import configured
+from maml_rl.run.sweep.options import Options
+from maml_rl.run.sweep.study import alone
 
 pytest.importorskip("optuna")
 
@@ -92,10 +94,10 @@ def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(
         (RunFolder, "create", signal.SIGTERM, 1),
         (Records, "write", signal.SIGINT, 3),
         (RunFolder, "save", signal.SIGTERM, 1),
-        (sweeps, "_measured", signal.SIGINT, 2),
-        (sweeps, "_current", signal.SIGINT, 2),
-        (sweeps, "_row", signal.SIGTERM, 2),
-        (sweeps, "started", signal.SIGINT, 1),
+        (trials, "measured", signal.SIGINT, 2),
+        (search, "current_trial", signal.SIGINT, 2),
+        (search, "trial_of", signal.SIGTERM, 2),
+        (runs, "started", signal.SIGINT, 1),
     ]
     argv = ["--config", config, "--output", str(parts)]
     for owner, name, number, after in places:
@@ -124,8 +126,8 @@ def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(
 def test_proposals_depend_on_the_seed_and_more_trials_go_on(
     tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps, "_train", lambda *given: None)
-    monkeypatch.setattr(sweeps, "_measured", lambda *given: 1.0)
+    monkeypatch.setattr(trials, "train_run", lambda *given: None)
+    monkeypatch.setattr(trials, "measured", lambda *given: 1.0)
     tried = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         config = _file(tmp_path, **{**TPE, "sampler": "random", "sampler_seed": seed})
@@ -175,9 +177,9 @@ def test_a_full_disk_is_not_the_trials_fault(
 def test_the_pruner_leaves_seeds_out(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     returns, trained = [1.0, 2.0, 3.0, 4.0, 5.0, 2.9, 3.1], list[str]()
     monkeypatch.setattr(
-        sweeps, "_train", lambda base, changes, path, say: trained.append(f"{path.parent.name} {path.name}")
+        trials, "train_run", lambda base, changes, path, say: trained.append(f"{path.parent.name} {path.name}")
     )
-    monkeypatch.setattr(sweeps, "_measured", lambda path, *given: returns[int(path.parent.name[-3:])])
+    monkeypatch.setattr(trials, "measured", lambda path, *given: returns[int(path.parent.name[-3:])])
     rates = {"inner.rate": {"choice": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}}
     config = _file(tmp_path, sampler="grid", space=rates, seeds=[1, 2], pruner="median")
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "sweep")]) == 0
@@ -246,7 +248,7 @@ def test_what_a_resumed_sweep_refuses(tmp_path: Path, script: Script, capsys: py
     ):
         assert script("sweep", ["--output", output, "--resume", *argv]) == 2
         assert line in capsys.readouterr().err
-    with sweeps._alone(Path(output)):
+    with alone(Path(output)):
         assert script("sweep", ["--output", output, "--resume"]) == 2
     assert "another process is at work" in capsys.readouterr().err
     assert script("sweep", ["--config", config, "--output", output, "--resume", "--trials", "2"]) == 0
@@ -264,5 +266,5 @@ def test_without_optuna_the_extra_is_named(
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_configurations_can_be_read(path: Path) -> None:
     options = Options(output="runs/sweep", **yaml.safe_load(path.read_text()))
-    system, _ = sweeps._configured(ROOT / options.base, options.overrides, "`overrides`")
+    system, _ = configured(ROOT / options.base, options.overrides, "`overrides`")
     assert system

@@ -1,0 +1,80 @@
+"""The configurations that a sweep trains: a file's with changes; all kinds of them tried before there is any trial."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from maml_rl.run.cli import build_system
+from maml_rl.run.config import dump_config, instantiate, parser_for, read_settings, system_named
+from maml_rl.run.errors import UsageError
+from maml_rl.run.sweep.options import Options
+from maml_rl.run.sweep.space import written
+from maml_rl.systems import SYSTEMS
+
+__all__ = ["configured", "tried_out"]
+
+
+def configured(base: Path, changes: Mapping[str, Any], where: str) -> tuple[str, Any]:
+    """The system and its configuration: that of a file, changed.
+
+    Args:
+        base: the file.
+        changes: dotted names and values.
+        where: what the changes are, for messages about them.
+
+    Raises:
+        UsageError: the file cannot be read, or the changes are refused.
+    """
+    file = ["--config", str(base)]
+    system = system_named(file)
+    parser = parser_for(system)
+    read_settings(parser, file)  # what is wrong with the file is not `changes`' fault
+    known = {entry.name for entry in fields(SYSTEMS[system][0])}
+    for name in changes:
+        if name.split(".")[0] not in known:
+            raise UsageError(f"{where}: the configuration of {system} has no field {name!r}.")
+    argv = [*file, *(f"--{name}={written(value)}" for name, value in changes.items())]
+    try:
+        return system, instantiate(parser, read_settings(parser, argv), system)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def tried_out(options: Options) -> str:
+    """The base as YAML, after trying each value of the space alone, and one iteration for the columns it reports.
+
+    Raises:
+        UsageError: something that no trial, or no trial with a certain value, could be trained with.
+    """
+    base = Path(options.base)
+    system, config = configured(base, options.overrides, "`overrides`")
+    for seed in options.seeds:
+        configured(base, {**options.overrides, "seed": seed}, "`seeds`")
+    for name, values in options.space.items():
+        ((kind, entries),) = values.items()
+        for index, entry in enumerate(entries):
+            changes = {**options.overrides, "seed": options.seeds[0], name: entry}
+            _, changed = configured(base, changes, f"`space`: {name} {entry}")
+            if not index or kind == "choice":
+                build_system(SYSTEMS[system][1], changed).close()
+            rows = math.ceil(changed.iterations / getattr(changed, "report_every", 1))
+            if rows < options.window:
+                raise UsageError(f"`window` is {options.window}, but a run has {rows} rows.")
+    columns = _columns(system, config)
+    if columns and options.metric not in columns:
+        raise UsageError(f"`metric`: training reports no {options.metric!r}; it reports {', '.join(columns)}.")
+    return dump_config(config)
+
+
+def _columns(system: str, config: Any) -> list[str]:
+    """What a training reports; nothing where its first iteration breaks, which another value may mend."""
+    built = build_system(SYSTEMS[system][1], config)
+    try:
+        state, metrics = built.iterate(built.initial_state(), 0)
+        return [*metrics, *built.validate(state, 1)]
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
+        return []
+    finally:
+        built.close()

@@ -16,6 +16,7 @@ from typing import Literal
 import gymnasium as gym
 from tqdm import tqdm
 
+from maml_rl.rl.actors import Actor, Remembering, Steady
 from maml_rl.rl.tasks import Task
 from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
@@ -68,12 +69,7 @@ def main(argv: Sequence[str]) -> int:
     render.check_ending(output)
     task = None if options.task is None else task_from_json(options.task)
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
-        if hasattr(opened.system, "recurrent"):
-            raise UsageError(
-                f"{options.run} is an rl2 run: rl2 policies are recurrent, and only policies without a memory can be "
-                "filmed; scripts/evaluate.py draws what past episodes bring."
-            )
-        if not hasattr(opened.system, "policy"):
+        if opened.system.kind != "reinforcement-learning":
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
         env = accepted_task(opened.system.config.environment, task, render_mode="rgb_array")
         try:
@@ -89,22 +85,39 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) -> list[list[render.Pane]]:
-    count, episodes = (options.tasks if task is None else 1), (options.episodes or opened.config.episodes)
-    chosen = None if task is None else [task]
-    drawn, collected = opened.system.evaluate(
-        opened.state, max(options.steps), options.seed, count, episodes, chosen=chosen
-    )
+    rows, axis = [], getattr(opened.system, "axis", "gradient steps")
     last_only = Path(options.output).suffix.lower() == ".png"
-    rows = []
-    for index, each in enumerate(tqdm(drawn, desc="filming tasks", leave=False)):
-        adapted = [{name: leaf[index] for name, leaf in params.items()} for params in collected.path]
-        rows.append(
-            [
-                render.record(env, opened.system.policy, adapted[k], each, k, options.seed, last_only)
-                for k in options.steps
-            ]
-        )
+    for each, actors in tqdm(_actors(opened, options, task), desc="filming tasks", leave=False):
+        panes = {
+            step: render.record(env, actor, each, step, options.seed, last_only, axis)
+            for step, actor in actors
+            if step in options.steps or axis != "gradient steps"  # what a memory holds must have been lived through
+        }
+        rows.append([panes[step] for step in options.steps])
     return rows
+
+
+def _actors(opened: OpenedRun, options: Options, task: Task | None) -> list[tuple[Task, list[tuple[int, Actor]]]]:
+    """Each task, and who acts after 0, 1, ... gradient steps or past episodes."""
+    system, last = opened.system, max(options.steps)
+    count, chosen = (options.tasks, None) if task is None else (1, [task])
+    if hasattr(system, "recurrent"):
+        with system.held_out(options.seed, count, 1, chosen) as found:
+            tasks = found.tasks
+        trials = [Remembering(system.recurrent, opened.state["params"]) for _ in tasks]
+        return [(each, [(step, actor) for step in range(last + 1)]) for each, actor in zip(tasks, trials, strict=True)]
+    episodes = options.episodes or opened.config.episodes
+    drawn, collected = system.evaluate(opened.state, last, options.seed, count, episodes, chosen=chosen)
+    return [
+        (
+            each,
+            [
+                (step, Steady(system.policy, {name: leaf[index] for name, leaf in params.items()}))
+                for step, params in enumerate(collected.path)
+            ],
+        )
+        for index, each in enumerate(drawn)
+    ]
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from maml_rl.core.types import Params
-from maml_rl.rl.policies import Policy
+from maml_rl.rl.actors import Actor
 from maml_rl.rl.tasks import Task
 from maml_rl.run.errors import RunFault, UsageError
 
@@ -30,24 +28,30 @@ class Pane(NamedTuple):
 
 
 def record(
-    env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int, last_only: bool = False
+    env: gym.Env,
+    actor: Actor,
+    task: Task,
+    step: int,
+    seed: int,
+    last_only: bool = False,
+    axis: str = "gradient steps",
 ) -> Pane:
-    """Plays one episode with the policy's most likely actions.
+    """Plays one episode with the most likely actions.
 
     Args:
         env: a single task environment with render mode "rgb_array".
-        policy: the policy.
-        params: its parameters after `step` gradient steps, without a task dimension.
+        actor: who acts.
         task: which task.
         step: the number in the heading.
         seed: of the episode.
         last_only: draws the episode's last frame only.
+        axis: what `step` counts, in the plural.
 
     Raises:
         RunFault: the environment raised, or does not return pictures.
     """
     try:
-        return _play(env, policy, params, task, step, seed, last_only)
+        return _play(env, actor, task, f"{step} {axis[:-1] if step == 1 else axis}", seed, last_only)
     except RunFault:
         raise
     except Exception as error:  # environments from elsewhere raise what they like
@@ -55,21 +59,19 @@ def record(
         raise RunFault(f"the environment failed while it was filmed: {type(error).__name__}: {reason}"[:400]) from error
 
 
-def _play(env: gym.Env, policy: Policy, params: Params, task: Task, step: int, seed: int, last_only: bool) -> Pane:
+def _play(env: gym.Env, actor: Actor, task: Task, heading: str, seed: int, last_only: bool) -> Pane:
     env.unwrapped.set_task(task)  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=seed)
-    device, kind = params["layer0.weight"].device, params["layer0.weight"].dtype
-    frames, total, done = [] if last_only else [_headed(_frame(env), step, task, 0.0)], 0.0, False
+    actor.begin()
+    frames, total, done = [] if last_only else [_headed(_frame(env), heading, task, 0.0)], 0.0, False
     while not done:
-        seen = torch.as_tensor(np.asarray(observation)[None], dtype=kind, device=device)
-        with torch.no_grad():
-            action = policy.act(params, seen).mode()[0].cpu().numpy()
-        if isinstance(env.action_space, gym.spaces.Discrete):
-            action = action + env.action_space.start
-        observation, reward, ended, cut, _ = env.step(action)
+        action = actor.act(np.asarray(observation))
+        start = env.action_space.start if isinstance(env.action_space, gym.spaces.Discrete) else 0
+        observation, reward, ended, cut, _ = env.step(action + start)
+        actor.see(float(reward))
         total, done = total + float(reward), ended or cut
         if done or not last_only:
-            frames.append(_headed(_frame(env), step, task, total))
+            frames.append(_headed(_frame(env), heading, task, total))
     return Pane(frames, total)
 
 
@@ -144,14 +146,13 @@ def _frame(env: gym.Env) -> Frame:
     return picture
 
 
-def _headed(frame: Frame, step: int, task: Task, total: float) -> Frame:
-    """The frame below a band that says how many gradient steps, the return so far and the task."""
+def _headed(frame: Frame, about: str, task: Task, total: float) -> Frame:
+    """The frame below a band that says what is seen, the return so far and the task."""
     band = 48
     picture = Image.new("RGB", (frame.shape[1], frame.shape[0] + band), "#222222")
     picture.paste(Image.fromarray(frame), (0, band))
     draw = ImageDraw.Draw(picture)
-    plural = "" if step == 1 else "s"
-    heading = f"{step} gradient step{plural}   return {total:.1f}"
+    heading = f"{about}   return {total:.1f}"
     for text, top, color, size in ((heading, 4, "white", 18), (_short(task, 70), 27, "#bbbbbb", 14)):
         while size > 7 and draw.textlength(text, ImageFont.load_default(size)) > frame.shape[1] - 16:
             size -= 1  # noqa: PLW2901

@@ -11,6 +11,7 @@ from numpy.random import SeedSequence
 from torch import Tensor
 
 from maml_rl.core.optimisers import adam_start
+from maml_rl.rl.actors import Remembering
 from maml_rl.rl.advantages import generalised_advantages
 from maml_rl.rl.ppo import PPOBatch, PPOConfig, ppo_terms, ppo_update, prepare_trials, with_returns
 from maml_rl.rl.recurrent import RecurrentConfig, RecurrentPolicy, recurrent_for
@@ -324,3 +325,23 @@ def test_other_data_than_the_policys_are_refused() -> None:
 def test_successes_and_lengths_stay_with_the_episodes(third_party: str) -> None:
     _, _, played = _trials(EnvironmentConfig(f"{third_party}:Corridor-v0", {"fault": "success"}))
     assert all(isinstance(episode, Trajectories) and episode.successes is not None for episode in played)
+
+
+def test_who_acts_in_a_film_remembers_what_the_sampler_would() -> None:
+    policy = recurrent_for(SMALL, BOX, PLANE)
+    params = _parameters(policy)
+    generator = torch.Generator().manual_seed(4)
+    seen = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)  # two episodes of four steps
+    actor, actions, rewards = Remembering(policy, params), [], []
+    for episode in seen:
+        actor.begin()
+        for observation in episode:
+            actions.append(torch.from_numpy(actor.act(observation.numpy())))
+            rewards.append(float(observation.sum()))
+            actor.see(rewards[-1])
+    codes = policy.code(torch.stack(actions), torch.float64)
+    before = torch.cat([torch.zeros(1, 2, dtype=torch.float64), codes[:-1]])
+    paid = torch.tensor([0.0, *rewards[:-1]], dtype=torch.float64)
+    begins = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0], dtype=torch.float64)
+    output, _ = policy.sequence(params, policy.inputs(seen.flatten(0, 1), before, paid, begins)[None])
+    torch.testing.assert_close(torch.stack(actions), output.distribution.mode()[0], rtol=1e-12, atol=1e-13)

@@ -199,13 +199,18 @@ def test_what_an_rl2_run_cannot_do_is_one_line(
     pytest.importorskip("stable_baselines3")
     for name, extra, message in (
         ("evaluate", ["--rates", "[0.1]"], "`rates` do not go with an rl2 run"),
-        ("render", ["--output", str(tmp_path / "film.gif")], "rl2 policies are recurrent"),
         ("export", ["--output", str(tmp_path / "policy.zip"), "--steps", "0"], "rl2 policies are recurrent"),
     ):
         assert script(name, ["--run", str(trained), *extra]) == 2
         errors = capsys.readouterr().err.strip()
         assert message in errors
         assert "\n" not in errors
+
+
+def test_an_rl2_run_is_filmed_by_its_episodes(trained: Path, tmp_path: Path, script: Script) -> None:
+    output = tmp_path / "film.gif"
+    assert script("render", ["--run", str(trained), "--steps", "0", "2", "--tasks", "1", "--output", str(output)]) == 0
+    assert output.stat().st_size > 0
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@
 Without `--run`: on random Markov decision processes, against the exact meta-gradient, which backward induction gives:
 J(theta) = V(theta + a grad V(theta)), the limit of infinitely many episodes in the inner step. With `--run` of a
 trained policy: the spread of its meta-gradient on its own task distribution, where nobody knows the exact one;
-estimators then see the same samples, and agreement is held against the mean of the first one named.
+estimators then see the same samples, and agreement is held against the mean of the first one named. There the
+objective is always the final one, and E-MAML's credit counts in full.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -229,11 +230,11 @@ def _of_a_run(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, f
             raise UsageError(f"{options.run} has no policy that adapts by gradient steps.")
         if not opened.config.inner.steps:
             raise UsageError(f"{options.run} was trained without inner steps.")
-        system = type(opened.system)(opened.config)
+        system = type(opened.system)(replace(opened.config, start=None))
         try:
             gradients: dict[str, list[Tensor]] = {name: [] for name in kinds}
             for repetition in tqdm(range(options.repetitions), leave=False):
-                for name, gradient in _sampled(system, opened.state["params"], kinds, options.seed, repetition):
+                for name, gradient in _sampled(system, opened.state, kinds, options.seed, repetition):
                     gradients[name].append(gradient)
         finally:
             system.close()
@@ -243,10 +244,10 @@ def _of_a_run(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, f
 
 
 def _sampled(
-    system: Any, params: Params, kinds: dict[str, Kind], seed: int, repetition: int
+    system: Any, state: dict[str, Any], kinds: dict[str, Kind], seed: int, repetition: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Each estimator's meta-gradient on the same tasks and samples."""
-    config = system.config
+    """Each estimator's meta-gradient of the final objective on the same tasks and samples."""
+    config, params = system.config, state["params"]
     tasks = system.sampler.sample_tasks(drawing_seed(seed, 0, repetition))
     collected = collect(
         system.sampler,
@@ -256,6 +257,7 @@ def _sampled(
         lambda step: task_seeds(seed, 0, repetition, step, config.tasks),
         config.inner.steps,
         config.estimator,
+        state.get("baseline"),
     )
     credits = sampling_credits(collected.trajectories[-1], collected.batches[-1], config.estimator.discount)
     for name, kind in kinds.items():

@@ -27,7 +27,8 @@ def conjugate_gradient(
 ) -> Solution:
     """Solves A x = b for a positive definite A given as x -> A x (Hestenes and Stiefel, 1952).
 
-    A `preconditioner` is a positive diagonal, [P], that resembles A's: the iteration then runs on D^-1/2 A D^-1/2.
+    A `preconditioner` is a positive diagonal D, [P], that resembles A's: the iteration then runs on D^-1/2 A D^-1/2,
+    and residuals are measured by r'D^-1 r.
 
     Nothing is read back from the device: once the squared residual is below `tolerance` times that of b, or a
     direction without curvature is met, the remaining iterations leave x as it is. On a CPU they are skipped, unless
@@ -63,8 +64,8 @@ def conjugate_gradient(
 def diagonal(product: Callable[[Tensor], Tensor], probes: Tensor) -> Tensor:
     """An estimate of A's diagonal, mean over probes v of v * A v (Bekas, Kokiopoulou and Saad, 2007), [P].
 
-    It has the right mean and a spread that other entries of a row make; entries below a hundredth of the mean, which
-    no positive definite A has all of, are taken for that.
+    It has the right mean and a spread that other entries of a row make. Estimates below a hundredth of their mean are
+    raised to it, so that the result is positive.
 
     Args:
         product: x -> A x.

@@ -44,6 +44,8 @@ class EstimatorConfig:
         baseline: "fitted" to the task's own episodes, which it then predicts (Finn et al., 2017); "learned" across
             tasks on the episodes of the iteration before, one for each inner step, so that it does not depend on the
             episodes that it is subtracted from; "none" for zero.
+        normalise: whether each task's advantages are shifted and scaled to mean 0 and deviation 1 (all public codes).
+            Without it the inner rate is one for returns as they are.
     """
 
     discount: float = 0.99
@@ -52,6 +54,7 @@ class EstimatorConfig:
     time_limit: Literal["terminal", "bootstrap"] = "terminal"
     ridge: float = 1e-5
     baseline: Literal["fitted", "learned", "none"] = "fitted"
+    normalise: bool = True
 
     def __post_init__(self) -> None:
         for name in ("discount", "gae_lambda"):
@@ -100,7 +103,7 @@ class _Regression(NamedTuple):
 def prepare(trajectories: Trajectories, config: EstimatorConfig, baseline: Tensor | None = None) -> RLBatch:
     """Turns each task's episodes into weighted samples with advantages over a baseline.
 
-    Advantages are normalised per task.
+    Advantages are normalised per task, if the configuration says so.
 
     Args:
         trajectories: of N tasks.
@@ -118,7 +121,9 @@ def prepare(trajectories: Trajectories, config: EstimatorConfig, baseline: Tenso
     values = baselines.predict(weights, data.inputs).view_as(rewards)
     after = baselines.predict(weights, data.closing)
     found = generalised_advantages(rewards, values, mask, after, config.discount, config.gae_lambda)
-    advantages, scale = normalise(found.flatten(1), mask.flatten(1))
+    advantages, scale = found.flatten(1), torch.ones_like(found[:, 0, 0])
+    if config.normalise:
+        advantages, scale = normalise(advantages, mask.flatten(1))
     kind = trajectories.rewards.dtype
     flat = {
         "observations": trajectories.observations,
@@ -141,11 +146,11 @@ def pooled_baseline(trajectories: Trajectories, config: EstimatorConfig) -> Tens
 
 
 def sampling_credits(trajectories: Trajectories, batch: RLBatch, discount: float) -> Tensor:
-    """(R_i - mean of the other tasks' R) / (T_i sigma_i) of each task, [N] (E-MAML, Stadie et al., 2018, equation 3).
+    """(R_i - mean of the other tasks' R) / (T sigma) of each task, [N] (E-MAML, Stadie et al., 2018, equation 3).
 
     R_i is the mean discounted return after adaptation, and what it is held against does not depend on the task's own
-    samples. T_i is the mean length of the episodes and sigma_i what their advantages were divided by: the units of a
-    surrogate that averages normalised advantages over time steps.
+    samples. T is the mean length of the episodes and sigma the mean over tasks of what advantages were divided by: the
+    units of a surrogate that averages normalised advantages over time steps.
 
     Args:
         trajectories: of the adapted policies.
@@ -155,7 +160,7 @@ def sampling_credits(trajectories: Trajectories, batch: RLBatch, discount: float
     returns = discounted_returns(trajectories.rewards.double(), discount)[..., 0].mean(-1)
     count = len(returns)
     others = (returns.sum() - returns) / max(count - 1, 1)
-    units = batch.lengths.double().mean(-1) * batch.scale.double()
+    units = batch.lengths.double().mean() * batch.scale.double().mean()
     return ((returns - others * (count > 1)) / units).to(batch.weights.dtype)
 
 

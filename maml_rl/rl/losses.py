@@ -113,14 +113,15 @@ def _dice(policy: Policy) -> Loss:
     """L(phi) = -sum_t w_t A_t (m(c_t) - m(c_{t-1})), c_t = sum_{t' <= t} log pi_phi(a_t' | o_t'), m(c) = exp(c - [c]).
 
     DiCE (Foerster et al., 2018, equation 6) with a baseline at each step that keeps derivatives of any order unbiased
-    (Farquhar et al., 2019, equation 8): the rewards' part is DiCE's own, and the baseline's has mean zero. [c] is c
-    as a constant.
+    (Farquhar et al., 2019, equation 8): for undiscounted returns less a baseline the rewards' part is DiCE's own, and
+    the baseline's has mean zero. A discount, lambda < 1 and normalised advantages bias it as they bias the gradient.
+    [c] is c as a constant.
     """
 
     def loss(params: Params, batch: RLBatch, step: int) -> Tensor:
         log_probs = policy.act(params, batch.observations).log_prob(batch.actions)
         by_episode = (batch.lengths.shape[-1], -1)
-        taken = (log_probs * (batch.weights > 0)).view(by_episode)
+        taken = log_probs.where(batch.weights > 0, 0.0).view(by_episode)
         until = taken.cumsum(-1)
         before = until - taken
         gains = (until - until.detach()).exp() - (before - before.detach()).exp()
@@ -147,10 +148,11 @@ def thinned(batch: RLBatch, every: int, whole_episodes: bool = False) -> RLBatch
 
     Args:
         batch: [N, S, ...].
-        every: at least 1, and at most the number of samples or episodes.
+        every: at least 1; beyond the number of samples or episodes one is left.
         whole_episodes: whether episodes are to stay whole.
     """
     count, lengths = batch.weights.shape[1], batch.lengths
+    every = min(every, lengths.shape[1] if whole_episodes else count)
     if whole_episodes:
         kept = torch.arange(0, lengths.shape[1] - every + 1, every, device=lengths.device)
         steps = count // lengths.shape[1]

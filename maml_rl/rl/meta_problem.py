@@ -64,7 +64,7 @@ class MetaProblem:
             surrogate and divergence always take all.
         credits: of each task for its samples before the last inner step, [N] (E-MAML, Stadie et al., 2018): the loss
             has -credit * sum_s log pi(a_s) in it; none where nothing is given.
-        watch: whether points before adaptation's end are looked at even where the objective does not count them.
+        watch: whether all points are looked at, also those that the objective does not count.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class MetaProblem:
         points = objective.points(self.steps)
         if watch or credits is not None:
             counted = {point.step for point in points}
-            points = sorted([*points, *(Point(step, 0.0) for step in range(self.steps) if step not in counted)])
+            looked_at = range(self.steps + watch)
+            points = sorted([*points, *(Point(step, 0.0) for step in looked_at if step not in counted)])
         self._points = points
         self._starts = range(0, self.tasks, chunk)
         self._pieces = [[take(batch, first, first + chunk) for batch in batches] for first in self._starts]

@@ -77,6 +77,8 @@ class TasksShown:
         self.single_observation_space, self.single_action_space = self._shown.space, envs.single_action_space
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self._envs, name)
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
@@ -91,6 +93,9 @@ class TasksShown:
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts episodes."""
         observations, info = self._envs.reset(seed=seed, options=options)
+        tasks = getattr(self._envs, "tasks", None)  # of vectors that also draw tasks or take them in a reset
+        if tasks is not None:
+            self._shown.note(tasks)
         return self._shown.append(observations), info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

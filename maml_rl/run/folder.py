@@ -14,7 +14,7 @@ from maml_rl import __version__
 from maml_rl.run import checkpoint
 from maml_rl.run.config import dump_config, load_config
 from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.files import write_atomically
+from maml_rl.run.files import write_text
 
 __all__ = ["RunFolder"]
 
@@ -67,7 +67,7 @@ class RunFolder:
             return self
         text = dump_config(config)
         try:
-            write_atomically(self.path / "config.yaml", lambda file: file.write(text.encode()))
+            write_text(self.path / "config.yaml", text)
         except OSError as error:
             raise RunFault(f"{self.path / 'config.yaml'} could not be written: {error.strerror}.") from error
         return RunFolder(self.path, self.system, config)

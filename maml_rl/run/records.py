@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from maml_rl.run.errors import RunFault
-from maml_rl.run.files import write_atomically
+from maml_rl.run.files import write_text
 
 __all__ = ["Records"]
 
@@ -85,7 +85,7 @@ class Records:
         whole = [row for row in rows if None not in row.values() and row["iteration"].isdigit()]
         kept = [row for row in whole if int(row["iteration"]) < iteration]
         text = self._lines(kept, header=True) if kept else ""
-        write_atomically(self._path, lambda file: file.write(text.encode()))
+        write_text(self._path, text)
 
     def _widen(self, names: list[str]) -> None:
         """Adds columns to a file that an earlier version of the system began."""
@@ -93,7 +93,7 @@ class Records:
             rows = list(csv.DictReader(file))
         self._columns = [*(self._columns or []), *(name for name in names if name not in (self._columns or []))]
         text = self._lines(rows, header=True)
-        write_atomically(self._path, lambda file: file.write(text.encode()))
+        write_text(self._path, text)
 
 
 def _tag(name: str) -> str:

@@ -69,7 +69,14 @@ class Config(MetaPolicyConfig):
 
     def fewest_episodes(self) -> int:
         """One, or as many as leave one for the curvature where it takes whole episodes."""
-        return round(1 / self.outer.curvature_share) if INNER_LOSSES[self.inner.loss].whole_episodes else 1
+        whole = self.inner.steps > 0 and INNER_LOSSES[self.inner.loss].whole_episodes
+        return round(1 / self.outer.curvature_share) if whole else 1
+
+    def remarks(self) -> list[str]:
+        """What is set and has no effect."""
+        share = self.outer.curvature_share
+        rounded = [f"`outer.curvature_share` {share} takes all samples: it is 1 / n of them, n a whole number."]
+        return super().remarks() + (rounded if share < 1 and round(1 / share) == 1 else [])
 
 
 class MAMLTRPO(MetaPolicySystem):

@@ -145,6 +145,11 @@ class MetaPolicyConfig:
             raise ValueError(f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}") from None
         if outer.sampling_credit and not self.inner.steps:
             raise ValueError("`outer.sampling_credit` is for the samples of inner steps, got `inner.steps` 0.")
+        if outer.sampling_credit and outer.objective != "final":
+            raise ValueError(
+                "`outer.sampling_credit` is what the last point of adaptation owes to the inner samples: "
+                f"`outer.objective` must be 'final', got {outer.objective!r}."
+            )
         if outer.sampling_credit and self.tasks < 2:
             raise ValueError("`outer.sampling_credit` compares tasks and needs at least 2, got `tasks` 1.")
 
@@ -161,6 +166,8 @@ class MetaPolicyConfig:
         found = []
         if self.start is not None:
             found += changed_in_vain("policy", self.policy, ("initial_std", "output_scale"), "a policy of `start`")
+        if self.policy.context and not (self.inner.steps and _moves_context(self.inner)):
+            found.append(f"`policy.context` {self.policy.context} has no effect: no inner step moves it from zero.")
         if self.inner.mode == "first_order" or not self.inner.steps:
             chosen = "`inner.steps` 0" if not self.inner.steps else "`inner.mode` 'first_order'"
             found += changed_in_vain("inner", self.inner, ("loss",), chosen)
@@ -171,6 +178,12 @@ class MetaPolicyConfig:
             chosen = f"`outer.objective` {outer.objective!r}"
             found += changed_in_vain("outer", outer, ("annealing_iterations",), chosen)
         return found
+
+
+def _moves_context(inner: InnerConfig) -> bool:
+    if isinstance(inner.adapts, list):
+        return CONTEXT.startswith(tuple(inner.adapts))
+    return inner.adapts != "head"
 
 
 def schedule_of(rate: float | Sequence[float]) -> Schedule:

@@ -51,8 +51,8 @@ class Config(MetaPolicyConfig):
         super().__post_init__()
         if not self.inner.steps:
             raise ValueError("Reptile moves towards adapted policies: `inner.steps` must be at least 1, got 0.")
-        if self.inner.adapts == "context":
-            raise ValueError("Reptile moves what adapts, and context begins at zero: choose other `inner.adapts`.")
+        if self.policy.context:
+            raise ValueError("Reptile moves what adapts, and context begins at zero: set `policy.context` to 0.")
         if self.inner.learned_rates:
             raise ValueError("Reptile has no derivative in `inner.learned_rates`: leave them out.")
 

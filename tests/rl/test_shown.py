@@ -1,5 +1,6 @@
 """The oracle's observations: the environment's own, and behind them the numbers of its task."""
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +33,16 @@ def test_each_observation_ends_with_its_own_task(backend: Any) -> None:
     finally:
         envs.close()
         plain.close()
+
+
+def test_tasks_that_a_vector_draws_or_takes_in_a_reset_are_shown() -> None:
+    envs = make_vector(NAVIGATION, 2)
+    seen, _ = envs.reset(seed=3)
+    np.testing.assert_array_equal(seen[:, 2:], [task["goal"] for task in envs.tasks])  # type: ignore[attr-defined]
+    seen, _ = envs.reset(options={"tasks": TASKS})
+    np.testing.assert_array_equal(seen[:, 2:], [[0.1, -0.2], [0.3, 0.4]])
+    assert copy.copy(envs).num_envs == 2
+    envs.close()
 
 
 def test_the_single_environment_shows_the_same() -> None:

@@ -162,8 +162,49 @@ def test_credits_compare_each_task_with_the_others() -> None:
     returns = [float(sum(0.99**t * reward for t, reward in enumerate(task.mean(0).tolist()))) for task in last.rewards]
     for task, own in enumerate(returns):
         others = [value for other, value in enumerate(returns) if other != task]
-        units = float(last.mask[task].sum(-1).mean() * batch.scale[task])
+        units = float(last.mask.sum(-1).mean() * batch.scale.mean())
         assert float(found[task]) == pytest.approx((own - sum(others) / len(others)) / units, rel=1e-9)
+    system.close()
+
+
+def test_a_task_whose_returns_do_not_vary_gets_no_outsized_credit() -> None:
+    system = _made("maml_trpo")
+    collected = _collected(system, system.initial_state())
+    last = collected.trajectories[-1]
+    rewards = last.rewards.clone()
+    rewards[1] = 0.0
+    flat = dataclasses.replace(last, rewards=rewards)
+    plain = sampling_credits(last, collected.batches[-1], 0.99)
+    found = sampling_credits(flat, prepare(flat, system.config.estimator), 0.99)
+    assert float(found.abs().max()) < 10 * float(plain.abs().max())
+    system.close()
+
+
+def test_credit_and_surrogate_have_one_scale() -> None:
+    """Over all tasks' samples the credit's mean is what the surrogate's own unit makes of a difference of returns."""
+    system = _made("maml_trpo", estimator=EstimatorConfig(baseline="none", discount=1.0, normalise=False))
+    collected = _collected(system, system.initial_state())
+    last, batch = collected.trajectories[-1], collected.batches[-1]
+    assert torch.equal(batch.scale, torch.ones(3, dtype=torch.float64))
+    first_steps = batch.advantages.view(3, 5, -1)[:, :, 0]
+    torch.testing.assert_close(first_steps, last.returns.double())  # advantages are rewards to go as they are
+    returns = first_steps.mean(-1)
+    expected = (returns - (returns.sum() - returns) / 2) / batch.lengths.mean()
+    torch.testing.assert_close(sampling_credits(last, batch, 1.0), expected)
+    system.close()
+
+
+def test_an_objective_without_the_last_point_is_no_fault_of_promps() -> None:
+    system = _made("promp", inner=InnerConfig(steps=2), outer=promp.OuterConfig([0.5, 0.5, 0.0]))
+    _, metrics = system.iterate(system.initial_state(), 0)
+    assert metrics["kl_after"] > 0
+    system.close()
+
+
+def test_a_share_below_one_sample_takes_one() -> None:
+    system = _made("maml_trpo", outer=maml_trpo.OuterConfig(curvature_share=1e-3))
+    _, metrics = system.iterate(system.initial_state(), 0)
+    assert metrics["line_search_steps"] >= 1
     system.close()
 
 
@@ -218,6 +259,14 @@ def test_learned_rates_are_learned_and_reported_as_such() -> None:
         (lambda: _config("reptile", inner=InnerConfig(steps=0)), "at least 1, got 0"),
         (lambda: _config("reptile", inner=InnerConfig(learned_rates=True)), "no derivative"),
         (lambda: _config("reptile", **CONTEXT), "context begins at zero"),
+        (
+            lambda: _config("reptile", policy=PolicyConfig(context=2), inner=InnerConfig(adapts=["context"])),
+            "context begins at zero",
+        ),
+        (
+            lambda: _config("maml_trpo", outer=maml_trpo.OuterConfig([1.0, 0.0], sampling_credit=1.0)),
+            "`outer.objective` must be 'final'",
+        ),
         (lambda: reptile.OuterConfig(0.5, final_rate=0.7), "`outer.final_rate`"),
         (lambda: EstimatorConfig(baseline="none", gae_lambda=0.9), "predicts nothing"),
         (lambda: _made("maml_trpo", inner=InnerConfig(adapts=["encoder"])), "names none of layer0.weight"),
@@ -243,5 +292,10 @@ def test_values_without_effect_are_remarked() -> None:
         "annealing_iterations" in remark
         for remark in _config("promp", outer=promp.OuterConfig(annealing_iterations=7)).remarks()
     )
+    idle = _config("maml_trpo", policy=PolicyConfig(context=3), inner=InnerConfig(adapts="head"))
+    assert any("`policy.context` 3 has no effect" in remark for remark in idle.remarks())
+    assert not any("context" in remark for remark in _config("maml_trpo", **CONTEXT).remarks())
+    rounded = _config("maml_trpo", outer=maml_trpo.OuterConfig(curvature_share=0.7))
+    assert any("takes all samples" in remark for remark in rounded.remarks())
     unrolled = dataclasses.replace(_config("reptile"), inner=InnerConfig(steps=2))
     assert any("does not differentiate" in remark for remark in unrolled.remarks())

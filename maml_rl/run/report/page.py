@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maml_rl import __version__
 from maml_rl.run.compare import Adaptation, Learning
 from maml_rl.run.errors import RunFault
-from maml_rl.run.files import write_atomically
+from maml_rl.run.files import write_text
 from maml_rl.run.report import charts
 from maml_rl.run.report.charts import Line, Points
 from maml_rl.run.report.gather import LeftOut, Run
@@ -44,7 +44,7 @@ def write_page(text: str, path: Path) -> Path:
         RunFault: the file cannot be written.
     """
     try:
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_text(path, text)
     except OSError as error:
         raise RunFault(f"{path} could not be written: {error.strerror or error}") from error
     return path
@@ -229,7 +229,7 @@ def _learning(groups: Sequence[Group]) -> str:
 def _learning_over(
     groups: Sequence[Group], name: str, title: str, horizontal: str, places: Callable[[Learning], Array | None]
 ) -> str:
-    drawn, missing, measure = [], list[str](), ""
+    drawn, missing, apart, measure = [], list[str](), list[str](), ""
     for index, group in enumerate(groups):
         single = []
         for run in group.runs:
@@ -241,12 +241,16 @@ def _learning_over(
                 missing.append(run.name)
         if single:
             curve = mean_curve(single)
+            if not len(curve.places):
+                apart.append(group.name)
             drawn.append(_line(index, group, curve, single if len(single) > 1 else []))
     log = _is_wide(drawn, 10) and measure.endswith("error")
     vertical = _MEASURES.get(measure, measure) + (", logarithmic" if log else "")
     chart = charts.lines(f"learning-{name}", drawn, horizontal, vertical, log)
     note = f"Not drawn, for lack of {escape(horizontal)}: {escape(', '.join(missing))}." if missing else ""
-    return _figure(title, chart, _legend(groups, [line.series for line in drawn]), note)
+    if apart:
+        note += f" No mean, for lack of a stretch that all seeds have: {escape(', '.join(apart))}."
+    return _figure(title, chart, _legend(groups, [line.series for line in drawn]), note.strip())
 
 
 def _is_wide(drawn: Sequence[Line], factor: float) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.files import write_atomically
+from maml_rl.run.files import write_text
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.interrupts import Interrupts
 from maml_rl.run.sweep.configurations import tried_out
@@ -43,7 +43,7 @@ def sweep(options: Options, say: Callable[[str], None] = tqdm.write) -> tuple[bo
         output.mkdir(parents=True, exist_ok=True)
         with alone(output):
             for name, text in texts.items():
-                _write(output / name, text)
+                write_text(output / name, text)
             return _searched(options, open_study(output, options), say)
     except OSError as error:
         raise RunFault(f"the sweep in {output} could not be written: {error.strerror or error}.") from error
@@ -81,7 +81,3 @@ def _written_out(options: Options, opened: OpenedStudy) -> list[Trial]:
     for best in ranked(options, trials)[:1]:
         write_best(options, best, opened.output / "base.yaml", opened.output / "best.yaml")
     return trials
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maml_rl.run.config import dump_config
-from maml_rl.run.files import write_atomically
+from maml_rl.run.files import write_text
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
@@ -46,7 +46,7 @@ def write_table(options: Options, trials: Sequence[Trial], path: Path) -> None:
         seeds = [trial.seeds.get(seed, math.nan) for seed in options.seeds]
         point = [written(trial.point[name]) for name in names]
         writer.writerow([trial.number, *point, trial.value, *seeds, trial.state, trial.reason])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())
 
 
 def write_best(options: Options, trial: Trial, base: Path, path: Path) -> None:
@@ -58,4 +58,4 @@ def write_best(options: Options, trial: Trial, base: Path, path: Path) -> None:
     _, config = configured(base, {**trial.point, "seed": options.seeds[0]}, "the best trial")
     remark = f"# Trial {trial.number} of a sweep: mean {options.metric} {trial.value} over seeds {options.seeds}.\n"
     text = remark + dump_config(config)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)

@@ -10,7 +10,7 @@ from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.compare import Adaptation, Learning, draw_adaptation, draw_learning, require_alike
 from maml_rl.run.evaluate import require_folder
 from maml_rl.run.report.gather import gather
-from maml_rl.run.report.groups import grouped, warnings_about
+from maml_rl.run.report.groups import adaptation_of, grouped, warnings_about
 from maml_rl.run.report.page import page, write_page
 
 
@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     warnings = warnings_about(groups)
     paths = [write_page(page(groups, left_out, warnings, options.title, options.log), output / "index.html")]
     paths += [draw_learning(learning, output / "learning.png")] if learning else []
-    paths += [draw_adaptation(adaptation, output / "adaptation.png", options.log)] if adaptation else []
+    means = [curve for group in groups if (curve := adaptation_of(group)) is not None]
+    paths += [draw_adaptation(means, output / "adaptation.png", options.log)] if means else []
     for entry in left_out:
         print(f"note: left out{' wholly' if entry.wholly else ''}: {entry.name}: {entry.reason}", file=sys.stderr)
     for warning in warnings:

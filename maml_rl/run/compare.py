@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -221,16 +222,18 @@ def draw_learning(curves: Sequence[Learning], path: Path) -> Path:
 def draw_adaptation(curves: Sequence[Adaptation], path: Path, log: bool = False) -> Path:
     """Means over held-out tasks with their 95% intervals, over gradient steps.
 
+    A curve of no step is drawn as a level to hold the others against.
+
     Raises:
         RunFault: the file cannot be written.
     """
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots()
+        axes, dashes = figure.subplots(), cycle(("--", ":", "-."))
         for curve in curves:
             steps = np.arange(len(curve.means))
-            if len(steps) == 1:  # no step was taken: a level to hold the others against
-                axes.axhline(curve.means[0], linestyle="--", color="#7f7f7f", label=curve.name)
+            if len(steps) == 1:
+                axes.axhline(curve.means[0], linestyle=next(dashes), color="#555555", label=curve.name)
             else:
                 widths = np.nan_to_num(curve.intervals)
                 axes.errorbar(steps, curve.means, widths, marker="o", markersize=4, capsize=3, label=curve.name)
@@ -239,9 +242,9 @@ def draw_adaptation(curves: Sequence[Adaptation], path: Path, log: bool = False)
         axes.set_xlabel(" or ".join(dict.fromkeys(curve.axis for curve in curves)))
         axes.set_ylabel(_AXES.get(curves[0].measure, curves[0].measure))
         axes.grid(alpha=0.3, which="both" if log else "major")
-        axes.legend(fontsize=8)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
 
-    return save_figure(draw, (6.5, 4.5), path)
+    return save_figure(draw, (8, 4.5), path)
 
 
 def _seconds(row: dict[str, float]) -> float:

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from maml_rl.run.compare import Adaptation
 from maml_rl.run.report.gather import Run
 
-__all__ = ["Curve", "Group", "differences", "grouped", "half_width", "mean_adaptation", "mean_curve", "warnings_about"]
+__all__ = [
+    "Curve",
+    "Group",
+    "adaptation_of",
+    "differences",
+    "grouped",
+    "half_width",
+    "mean_adaptation",
+    "mean_curve",
+    "warnings_about",
+]
 
 Array = NDArray[np.float64]
 _CHANCE = ("seed", "torch_threads")
@@ -113,6 +123,16 @@ def mean_adaptation(runs: Sequence[Run]) -> Curve | None:
     count = min(len(adaptation.means) for adaptation in found)
     values = np.array([adaptation.means[:count] for adaptation in found])
     return Curve(np.arange(count, dtype=float), values.mean(0), half_width(values), "seeds")
+
+
+def adaptation_of(group: Group) -> Adaptation | None:
+    """A group's mean adaptation curve under the group's name; None if its runs have none."""
+    curve = mean_adaptation(group.runs)
+    first = next((run.adaptation for run in group.runs if run.adaptation is not None), None)
+    if curve is None or first is None:
+        return None
+    widths = np.full_like(curve.means, np.nan) if curve.widths is None else curve.widths
+    return first._replace(name=group.name, means=curve.means, intervals=widths)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:

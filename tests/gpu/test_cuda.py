@@ -11,11 +11,13 @@ from maml_rl.core import conjugate_gradient, first_order, unrolled
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.tasks import DistributionConfig, Labelled, TaskBatch
+from maml_rl.systems import SYSTEMS
 from maml_rl.systems.maml import MAML
 from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig
 from maml_rl.systems.maml_trpo import MAMLTRPO
 from tests.rl import reference
 from tests.systems.test_maml_trpo import NAVIGATION
+from tests.systems.test_meta_policy import SMALL, VALUES
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -53,6 +55,21 @@ def test_a_training_iteration_equals_the_cpus() -> None:
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-6, atol=1e-8)
     for name in ("return_before", "return_after", "surrogate_after", "kl_after"):
         assert results[0][1][name] == pytest.approx(results[1][1][name], rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(("kind", "values"), VALUES.values(), ids=VALUES)
+def test_every_meta_learner_iterates_as_on_the_cpu(kind: str, values: dict[str, Any]) -> None:
+    config, constructor = SYSTEMS[kind]
+    found = []
+    for device in ("cpu", "cuda"):
+        system = constructor(config(**{**SMALL, **values}, device=device))
+        state, _ = system.iterate(system.initial_state(), 0)
+        state, _ = system.iterate(state, 1)
+        found.append(flatten(state["params"]).cpu())
+        system.close()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
 
 
 class Pictures:

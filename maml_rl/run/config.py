@@ -96,6 +96,19 @@ def instantiate(parser: ArgumentParser, settings: Namespace, system: str) -> Any
         raise UsageError(" ".join(str(error).split())) from error
 
 
+def _files_first(argv: Sequence[str]) -> list[str]:
+    """The same options with files before all others, so that what the command line says holds wherever it stands."""
+    files, rest = list[str](), list[str]()
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        if word == "--config" and left:
+            files += [word, left.pop(0)]
+        else:
+            (files if word.startswith("--config=") else rest).append(word)
+    return files + rest
+
+
 def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     """Parses, with every failure as one line.
 
@@ -106,7 +119,7 @@ def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         _require_groups(_read_yaml(path), path)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return parser.parse_args(list(argv))
+            return parser.parse_args(_files_first(argv))
     except UsageError:
         raise
     except Exception as error:

@@ -58,7 +58,8 @@ def table(evaluation: Evaluation) -> str:
     more = {name: interval(values) for name, values in evaluation.also.items()}
     heads = "".join(f"  {name:>20}" for name in more)
     unit = evaluation.axis.split()[-1]
-    lines = [f"{evaluation.axis:>14}  {evaluation.measure:>20}  {f'gain over 0 {unit}':>20}{heads}"]
+    change = "change from" if evaluation.measure == "error" else "gain over"
+    lines = [f"{evaluation.axis:>14}  {evaluation.measure:>20}  {f'{change} 0 {unit}':>20}{heads}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
         line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
         gain = "" if step == 0 else _plus_minus(gains[step], gain_errors[step], digits)

@@ -30,8 +30,9 @@ class Options:
 
     Attributes:
         run: the run folder.
-        steps: inner gradient steps, whatever training used; 3 where nothing is given, a supervised run's own
-            `test.steps`. Of an rl2 run: episodes that its policy has seen before the last one.
+        steps: inner gradient steps, whatever training used; 3 where nothing is given, 0 of an oracle
+            (`environment.show_task`, no inner steps), a supervised run's own `test.steps`. Of an rl2 run: episodes that
+            its policy has seen before the last one.
         tasks: held-out tasks; 40 where nothing is given, 600 of a supervised run.
         episodes: per task and step, of a reinforcement-learning run; 20 where nothing is given.
         checkpoint: "best" by training return or by validation, or the "last".
@@ -132,6 +133,8 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     if wrong:
         raise UsageError(f"`{wrong[0]}` does not go with a {kind} run.")
     chosen = {name: own[name] if getattr(options, name) is None else getattr(options, name) for name in own}
+    if options.steps is None and kind == "reinforcement-learning" and _is_oracle(opened.config):
+        chosen["steps"] = 0
     if chosen["steps"] is None:
         chosen["steps"] = opened.config.test.steps
     if options.rates is not None:
@@ -144,6 +147,11 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     if chosen.get("support", 0) is None:
         chosen["support"] = opened.config.support
     return chosen
+
+
+def _is_oracle(config: Any) -> bool:
+    """Whether a policy sees its task and was trained without adapting: gradient steps would only spoil it."""
+    return config.environment.show_task and not getattr(getattr(config, "inner", None), "steps", 1)
 
 
 def _returns(

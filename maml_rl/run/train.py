@@ -79,7 +79,9 @@ def train(
     if not resume:
         folder.save("last", progress.content())
     if progress.iteration >= iterations and not progress.row.counted:
-        say(f"the run already has {progress.iteration} iterations; ask for more by --iterations.")
+        asked = "no iterations are asked for: the run holds the initial state."
+        done = f"the run already has {progress.iteration} iterations; ask for more by --iterations."
+        say(done if progress.iteration else asked)
         return True
     watch = _GainWatch()
     with (

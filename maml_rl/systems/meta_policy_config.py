@@ -88,7 +88,7 @@ class ObjectiveConfig:
         require("outer.annealing_iterations", self.annealing_iterations >= 0, "at least 0", self.annealing_iterations)
         require("outer.chunk", self.chunk > 0, "at least 1", self.chunk)
         credit = self.sampling_credit
-        require("outer.sampling_credit", 0 <= credit < float("inf"), "finite and at least 0", credit)
+        require("outer.sampling_credit", 0 <= credit <= 1, "in [0, 1]", credit)
 
 
 @dataclass(frozen=True)

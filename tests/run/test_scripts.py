@@ -472,6 +472,29 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str], script: 
         assert "type:" in capsys.readouterr().out
 
 
+def test_the_command_line_holds_wherever_the_file_stands(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for argv in (["--iterations", "7", *NAVIGATION], [*NAVIGATION, "--iterations", "7"]):
+        with pytest.raises(SystemExit):
+            script("train", [*argv, "--print_config"])
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+    assert "iterations: 7" in found[0]
+
+
+def test_a_run_of_no_iterations_holds_the_initial_policy_and_an_oracle_takes_no_steps(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    argv = [*NAVIGATION, "--iterations", "0", "--inner.steps", "0", "--environment.show_task", "true", "--output", run]
+    assert script("train", argv) == 0
+    assert "the run holds the initial state" in capsys.readouterr().out
+    assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "2"]) == 0
+    assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (1, 2, 2)
+    assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "2", "--steps", "1"]) == 0
+    assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (2, 2, 2)
+
+
 PRESETS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 

@@ -32,6 +32,9 @@ __all__ = ["Initial", "Measure", "ModelFor", "MujocoBatch", "MujocoSerial", "loa
 
 _SPEC = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
+_SHARES_PER_THREAD = 4
+"""How often a thread fetches work in a step: more balance threads better, fewer keep neighbours in one cache."""
+
 _SIZES = ("nq", "nv", "na", "nu", "nbody", "ngeom", "nsensordata", "nmocap", "nuserdata")
 
 Initial = Callable[[mujoco.MjModel, np.random.Generator], tuple[Array, Array]]
@@ -203,6 +206,7 @@ class MujocoBatch:
             state=self._states,
             sensordata=self._sensors,
             skip_checks=True,
+            chunk_size=-(-len(states) // (_SHARES_PER_THREAD * len(self._data))),
         )
         return self._states[:, -1].copy()
 

@@ -117,9 +117,9 @@ def half_cheetah(options: Options) -> dict[str, float]:
 def environments(options: Options) -> dict[str, float]:
     """Ratios of vector environment and sampler to the raw simulator, for every MuJoCo task: 10 tasks x 20 episodes."""
     found = {}
-    for name in tqdm(simulation_speed.MUJOCO_TASKS, desc="environments", leave=False):
+    for name in tqdm(simulation_speed.MUJOCO_TASKS, desc="environments", leave=False, disable=None):
         rates = simulation_speed.stepping(
-            name, options.device, options.threads, options.repetitions, 10, 20, 50, others=False
+            name, options.device, options.threads, options.repetitions, 10, 20, STEPS, others=False
         )
         for part in ("raw_rollout", "vector_env_per_raw", "sampler_per_raw"):
             found[f"{name}_{part}"] = rates[part]

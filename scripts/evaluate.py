@@ -20,7 +20,8 @@ def main(argv: Sequence[str]) -> int:
     with open_run(Path(options.run), options.checkpoint, options.device, options.data, options.ensemble or 1) as opened:
         chosen = with_defaults(options, opened)
         evaluate.require_folder(output)
-        with tqdm(desc="evaluating", leave=False) as bar:
+        parts = len(opened.states) if opened.system.kind == "supervised" else chosen["steps"] + 1
+        with tqdm(total=parts, desc="evaluating", leave=False) as bar:
             result, found = evaluation_of(opened, options, chosen, bar.update)
         paths = evaluate.write(result, output) + draw_fits(opened, options, found, output)
     print(evaluate.table(result))

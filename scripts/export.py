@@ -45,10 +45,6 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-        if self.task is None and self.steps:
-            raise ValueError(
-                "`task` must say what to adapt to, such as '{\"velocity\": 1.5}'; or export with --steps 0."
-            )
         if Path(self.output).suffix.lower() != ".zip":
             raise ValueError(f"`output` must end in .zip, got {self.output!r}.")
 
@@ -69,6 +65,10 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(
                 f"{options.run} is an rl2 run: rl2 policies are recurrent, and Stable-Baselines3's PPO has no policies "
                 "with a memory."
+            )
+        if task is None and options.steps:
+            raise UsageError(
+                "`task` must say what to adapt to, such as '{\"velocity\": 1.5}'; or export with --steps 0."
             )
         if task is not None:
             accepted_task(opened.system.config.environment, task).close()

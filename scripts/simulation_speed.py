@@ -32,7 +32,9 @@ MUJOCO_TASKS = (
 def stepping(
     name: str, device: str, threads: int, repetitions: int, tasks: int, episodes: int, steps: int, others: bool
 ) -> dict[str, float]:
-    """Steps/s of each way to step `tasks` x `episodes` environments, and ratios to the raw simulator.
+    """Steps/s of each way to step `tasks` x `episodes` environments, and ratios to the raw simulator: medians.
+
+    A ratio is taken within each repetition, so that a slow minute of the machine leaves it as it is.
 
     All take the same actions with the same models, because the cost of a physics step depends on them; the raw loop
     steps from the very states that the vector environment came through, so that it has the same falls and restarts.
@@ -78,11 +80,16 @@ def stepping(
         theirs = _stable_baselines(config, count, each)
         ways["sb3_vec_env"] = lambda: _step_sb3(theirs, chosen)
         closed += [sync, theirs]
-    rates = interleaved(ways, repetitions)
+    rates = _interleaved(ways, repetitions)
     for envs in closed:
         envs.close()
-    ratios = {f"{way}_per_raw": rates[way] / rates["raw_rollout"] for way in ways if way != "raw_rollout"}
-    return {**rates, **ratios}
+    raw = rates["raw_rollout"]
+    ratios = {
+        f"{way}_per_raw": statistics.median(rate / floor for rate, floor in zip(found, raw, strict=True))
+        for way, found in rates.items()
+        if way != "raw_rollout"
+    }
+    return {**{way: statistics.median(found) for way, found in rates.items()}, **ratios}
 
 
 def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -93,18 +100,18 @@ def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
     return policy, {name: leaf.to(sampler.device) for name, leaf in params.items()}
 
 
-def interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, float]:
-    """Medians; one of each in turn, so that a slow minute of the machine meets all of them."""
+def _interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+    """What each measurement found, one of each in turn."""
     found: dict[str, list[float]] = {name: [] for name in measurements}
     threads = torch.get_num_threads()
-    for repetition in tqdm(range(repetitions + 1), leave=False):
+    for repetition in tqdm(range(repetitions + 1), leave=False, disable=None):
         for name, measure in measurements.items():
             torch.set_num_threads(threads if name == "sampler" else 1)
             value = measure()
             if repetition:  # the first one warms up
                 found[name].append(value)
     torch.set_num_threads(threads)
-    return {name: statistics.median(values) for name, values in found.items()}
+    return found
 
 
 def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> float:
@@ -146,7 +153,7 @@ def _visited(native: Any, chosen: np.ndarray, tasks: Sequence[Any], size: int) -
 
 
 def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any]) -> Callable[[], float]:
-    """`mujoco.rollout` alone: no observations, no rewards, no checks."""
+    """`mujoco.rollout` alone, with its own choice of chunks: no observations, no rewards, no checks."""
     simulator, count = native.simulator, chosen.shape[1]
     model, skip = simulator.model, simulator.frame_skip
     size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)

@@ -107,6 +107,7 @@ def train(
             interrupts.check()
         except KeyboardInterrupt:
             folder.save("last", progress.content())
+            bar.close()  # or it is drawn once more behind the message
             say(f"interrupted after {progress.iteration} iterations; go on with --resume.")
             return False
         except RunFault:

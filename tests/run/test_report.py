@@ -242,11 +242,13 @@ def test_unlike_tasks_and_evaluations_are_warned_of(
     for warning in ("the runs are of different tasks: envs:", "the evaluations are of different tasks."):
         assert f"warning: {warning}" in told
         assert warning in text
-    same = "environment: {id: 'envs:HalfCheetahDir-v0', arguments: {frame_skip: %d}}\n"
-    folders = [_run(tmp_path / "c", 1, same % 1), _run(tmp_path / "d", 2, same % 5, place="last")]
+    same = "environment: {id: 'envs:HalfCheetahDir-v0', arguments: {%s}}\n"
+    folders = [_run(tmp_path / "c", 1, same % "frame_skip: 1, horizon: 50")]
+    folders += [_run(tmp_path / "d", 2, same % "frame_skip: 5", place="last")]
     _compare(script, tmp_path / "out", folders)
     told = capsys.readouterr().err
-    assert "the runs set their task's arguments differently: environment.arguments.frame_skip" in told
+    assert "the runs set environment.arguments.frame_skip of their task differently: 1 (c), 5 (d)." in told
+    assert "some runs set environment.arguments.horizon (50), others leave the task's default" in told
     assert "the evaluations differ in checkpoint: best (c), last (d)." in told
 
 

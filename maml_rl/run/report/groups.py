@@ -165,16 +165,27 @@ def warnings_about(groups: Sequence[Group]) -> list[str]:
 
 
 def _different_distributions(runs: Sequence[Run]) -> list[str]:
-    told = _by_value(runs, lambda run: run.task)
-    if len(told) > 1:
-        return [f"the runs are of different tasks: {_in_words(told)}."]
-    keys = sorted(
-        key
-        for key in differences(runs)
-        if key.startswith(("environment.arguments", "environment.max_episode_steps", "distribution.arguments"))
-    )
-    note = "see Configurations; what is not set there is the task's own default"
-    return [f"the runs set their task's arguments differently: {', '.join(keys)} ({note})."] if keys else []
+    of_task = _by_value(runs, lambda run: run.task)
+    if len(of_task) > 1:
+        return [f"the runs are of different tasks: {_in_words(of_task)}."]
+    values = {key: _by_value(runs, lambda run: run.config.get(key)) for key in _about_tasks(runs)}  # noqa: B023
+    found = [
+        f"the runs set {key} of their task differently: {_in_words(names)}."
+        for key, names in values.items()
+        if len(names) > 1
+    ]
+    one_sided = [f"{key} ({', '.join(names)})" for key, names in values.items() if len(names) == 1]
+    if one_sided:
+        found.append(
+            f"some runs set {', '.join(one_sided)}, others leave the task's default: alike only if it is the same."
+        )
+    return found
+
+
+def _about_tasks(runs: Sequence[Run]) -> list[str]:
+    """Keys of the tasks' arguments that differ among the runs, or that some of them do not set."""
+    parts = ("environment.arguments", "environment.max_episode_steps", "distribution.arguments")
+    return sorted(key for key in differences(runs) if key.startswith(parts))
 
 
 def _different_evaluations(runs: Sequence[Run]) -> list[str]:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from maml_rl.run.figure import save_figure
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
@@ -36,8 +34,30 @@ def draw(options: Options, trials: Sequence[Trial], path: Path) -> Path:
             axes.set_ylabel(f"{options.metric}, mean over seeds")
         for axes in panels[len(names) :]:
             axes.set_axis_off()
+        figure.legend(handles=_legend(trials), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
 
     return save_figure(fill, (4.0 * columns, 3.4 * rows + 0.4), path)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """At most five round numbers between the ends, or the ends themselves."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [float(f"{factor}e{decade}") for decade in decades for factor in factors]
+        found = [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(found) <= 5:
+            break
+    return found[:: math.ceil(len(found) / 5)] if len(found) > 1 else [low, high]
+
+
+def _legend(trials: Sequence[Trial]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    states = [state for state in _COLOURS if state == "best" or any(trial.state == state for trial in trials)]
+    return [
+        Line2D([], [], marker="x" if state == "failed" else "o", linestyle="", color=_COLOURS[state], label=state)
+        for state in states
+    ]
 
 
 def _fill_panel(axes: Any, name: str, values: dict[str, list[Any]], trials: Sequence[Trial], best: Trial) -> None:
@@ -48,7 +68,8 @@ def _fill_panel(axes: Any, name: str, values: dict[str, list[Any]], trials: Sequ
         axes.set_xlim(-0.5, len(labels) - 0.5)
     elif kind == "log_uniform":
         axes.set_xscale("log")
-        axes.set_xticks(ticks := np.geomspace(entries[0], entries[1], 4), [f"{tick:.2g}" for tick in ticks])
+        ticks = _round_numbers(*entries)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
     for trial in trials:
         place = labels.index(written(trial.point[name])) if kind == "choice" else trial.point[name]

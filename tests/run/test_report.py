@@ -101,6 +101,26 @@ def test_runs_that_differ_in_their_seed_only_are_a_group(tmp_path: Path) -> None
     assert any("same seed" in warning for warning in warnings_about(groups))
 
 
+def test_a_folder_of_its_own_names_a_group(tmp_path: Path) -> None:
+    wider = "outer: {max_kl: 0.02}\n"
+    folders = [_run(tmp_path / "maml" / name, seed) for seed, name in enumerate("ab")]
+    folders += [_run(tmp_path / "wide" / name, seed, wider) for seed, name in enumerate("ab")]
+    assert [group.name for group in grouped(gather(folders).runs)] == ["maml", "wide"]
+    folders.append(_run(tmp_path / "wide" / "c", 3, "outer: {max_kl: 0.03}\n"))
+    assert [group.name for group in grouped(gather(folders).runs)] == ["maml", "wide/a, wide/b", "wide/c"]
+
+
+def test_error_bars_do_not_hide_each_other() -> None:
+    steps, values = np.arange(3.0), np.arange(3.0)
+    curves = [charts.Line(series, f"group {series}", steps, values, np.ones(3)) for series in range(2)]
+    bars, bands = (charts.lines("chart", curves, "steps", "return", markers=markers) for markers in (True, False))
+    whiskers = re.findall('class="whisker" d="M([0-9.]+)', bars)
+    assert len(whiskers) == 2
+    assert float(whiskers[1]) - float(whiskers[0]) == pytest.approx(3)
+    drawn = re.findall('class="mean" d="([^"]+)', bands)
+    assert drawn[0] == drawn[1]
+
+
 def test_labels_make_groups_and_say_what_else_differs(tmp_path: Path) -> None:
     folders = [_run(tmp_path / "a", 1), _run(tmp_path / "b", 2, "outer: {max_kl: 0.02}\n"), _run(tmp_path / "c", 3)]
     groups = grouped(gather(folders, ["x", "x", "y"]).runs)

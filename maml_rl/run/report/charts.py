@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 COLOURS = 7
 _DASHES = ("", "7 3", "2 3")
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 300, 54, 390, 30, 256
+_APART = 3.0
 _SQUARE = 366  # where the square of a scatter chart ends
 _MOST_POINTS = 800
 _FAR = 1e3  # times the median: where a logarithmic axis ends
@@ -100,13 +101,15 @@ def lines(
     if not markers:
         across = across._replace(low=min(float(places.min()) for places, _ in drawn if len(places)))
     up = _Scale(*_heights(curves, [values for _, values in drawn], log), _BOTTOM, _TOP, log)
-    inside = "".join(_bars_or_band(curve, across, up, markers) for curve in curves)
+    # Error bars stand a little beside each other, so that none hides another's.
+    own = [_beside(across, index - (len(curves) - 1) / 2) if markers else across for index in range(len(curves))]
+    inside = "".join(_bars_or_band(curve, place, up, markers) for curve, place in zip(curves, own, strict=True))
     inside += "".join(
-        _group(curve.series, f'<path class="faint" d="{_path(across.at(places), up.at(values))}"/>')
-        for curve in curves
+        _group(curve.series, f'<path class="faint" d="{_path(place.at(places), up.at(values))}"/>')
+        for curve, place in zip(curves, own, strict=True)
         for places, values in (_thinned(*single) for single in curve.single)
     )
-    inside += "".join(_curve(curve, across, up, markers) for curve in curves)
+    inside += "".join(_curve(curve, place, up, markers) for curve, place in zip(curves, own, strict=True))
     body = (
         f'<clipPath id="{chart}-frame"><rect x="{_LEFT}" y="{_TOP}" width="{_RIGHT - _LEFT}" '
         f'height="{_BOTTOM - _TOP}"/></clipPath>{_axes(across, up, horizontal, vertical, markers)}'
@@ -227,6 +230,10 @@ def _curve(curve: Line, across: _Scale, up: _Scale, markers: bool) -> str:
         marks = [_marker(curve.series, *point, 4.5) for point in zip(x, y, strict=True) if np.isfinite(point).all()]
         body += "".join(f'<path class="mark" d="{mark}"/>' for mark in marks)
     return _group(curve.series, body)
+
+
+def _beside(scale: _Scale, count: float) -> _Scale:
+    return scale._replace(start=scale.start + _APART * count, end=scale.end + _APART * count)
 
 
 def _bars_or_band(curve: Line, across: _Scale, up: _Scale, markers: bool) -> str:

@@ -63,7 +63,22 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     members: dict[str, list[Run]] = {}
     for run in runs:
         members.setdefault(_key(run), []).append(run)
-    return [Group(found[0].label or _joined([run.name for run in found]), tuple(found)) for found in members.values()]
+    names = _group_names([[run.name for run in found] for found in members.values()])
+    return [Group(found[0].label or name, tuple(found)) for found, name in zip(members.values(), names, strict=True)]
+
+
+def _group_names(members: Sequence[Sequence[str]]) -> list[str]:
+    """The folder that the runs of a group, and none of another, are in; otherwise their names in a row."""
+    shared = [_shared_folder(names) for names in members]
+    return [
+        folder if folder and len(names) > 1 and shared.count(folder) == 1 else _joined(names)
+        for folder, names in zip(shared, members, strict=True)
+    ]
+
+
+def _shared_folder(names: Sequence[str]) -> str:
+    folders = {name.rpartition("/")[0] for name in names}
+    return folders.pop() if len(folders) == 1 else ""
 
 
 def _key(run: Run) -> str:

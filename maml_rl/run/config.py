@@ -39,13 +39,33 @@ class LineParser(ArgumentParser):  # type: ignore[misc]
         raise UsageError(_in_plain_words(" ".join(str(message).split()))) from ex
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
+_MANY = {"int": "whole numbers", "float": "numbers", "str": "words"}
+
+
 def _in_plain_words(message: str) -> str:
-    """A value that fits none of the allowed kinds, without the parser's account of each kind that it tried."""
+    """A value that does not fit, without the parser's names of types and its account of each that it tried."""
     found = re.search(r'Parser key "([\w.]+)".*?Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$', message)
+    found = found or re.search(r'^Parser key "([\w.]+)": Expected an? (.*?)\. Got value: (.*)$', message)
     if found is None:
         return message
-    kinds = found[2].replace("typing.", "").replace("<class '", "").replace("'>", "").replace("NoneType", "null")
-    return f"`{found[1]}` must be one of {kinds}, got {found[3]}."
+    name, kinds, value = found.groups()
+    # A comma within the brackets of a type does not end it.
+    words = [_kind_in_words(kind) for kind in re.split(r", (?![^\[]*\])", kinds)]
+    return f"`{name}` must be {' or '.join(words)}, got {value}."
+
+
+def _kind_in_words(kind: str) -> str:
+    kind = re.sub(r"^<class '(.*)'>$", r"\1", kind.replace("typing.", ""))
+    within = re.fullmatch(r"(Literal|list|dict)(?:\[(.*)\])?", kind)
+    if within is None:
+        return _KINDS.get(kind, kind)
+    outer, inner = within.groups()
+    if outer == "Literal":
+        return inner.replace(", ", " or ")
+    if outer == "dict":
+        return "names with values, {name: value}"
+    return f"a list of {_MANY[inner]}" if inner in _MANY else "a list"
 
 
 def parser_for(system: str, **kwargs: Any) -> LineParser:

@@ -91,6 +91,9 @@ def params_of(model: Any, config: PolicyConfig) -> Params:
 def load_start(path: str, config: PolicyConfig, like: Params) -> Params:
     """The policy of a model saved by Stable-Baselines3, in the shapes and precision of `like`.
 
+    A model knows nothing of a context: where `config` has one, its weights stay those of `like`. A context starts at 0,
+    so the policy begins as the model's.
+
     Raises:
         ValueError: no such file, no PPO or A2C model in it, or a policy of another shape.
     """
@@ -102,6 +105,10 @@ def load_start(path: str, config: PolicyConfig, like: Params) -> Params:
         why = "" if isinstance(error, LookupError) else f": {' '.join(str(error).split())}"
         raise ValueError(f"`start` {path} holds no PPO or A2C model{why}."[:300]) from error
     params = params_of(model, config)
+    if config.context:
+        first = like["layer0.weight"]
+        parts = [params["layer0.weight"].to(first.dtype), first[:, -config.context :]]
+        params = {**params, "layer0.weight": torch.cat(parts, dim=1)}
     shapes, wanted = ({name: tuple(leaf.shape) for name, leaf in each.items()} for each in (params, like))
     wrong = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
     if wrong:

@@ -131,8 +131,6 @@ class MetaPolicyConfig:
         require("seed", 0 <= self.seed < 2**32, "in [0, 2^32)", self.seed)
         if self.inner.adapts == "context" and not self.policy.context:
             raise ValueError("`inner.adapts` 'context' needs context parameters: set `policy.context`.")
-        if self.policy.context and self.start is not None:
-            raise ValueError("`policy.context` does not go with `start`: a stored policy has no context parameters.")
         outer: ObjectiveConfig | None = getattr(self, "outer", None)
         if isinstance(outer, ObjectiveConfig):
             self._require_counted(outer)

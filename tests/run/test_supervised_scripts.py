@@ -193,7 +193,7 @@ def test_curves_of_an_ensemble_are_the_means_of_its_members(
         (["--outer.objective", "[0.5, 0.1]"], "`outer.objective`: `weights` must be finite, at least 0 and sum to 1"),
         (
             ["--outer.objective", "maybe"],
-            "`outer.objective` must be one of Literal['final', 'uniform', 'annealed'], list[float], got",
+            "`outer.objective` must be 'final' or 'uniform' or 'annealed' or a list of numbers, got",
         ),
         (["--distribution.id", "sinusoids"], "there is no distribution 'sinusoids'"),
         (["--distribution.arguments", "{phase: 3}"], "unexpected keyword argument 'phase'"),

@@ -98,6 +98,21 @@ def test_a_model_is_the_start_of_a_run_that_resumes_without_it(tmp_path: Path, s
     assert script("evaluate", ["--run", str(run), "--tasks", "2", "--episodes", "2"]) == 0
 
 
+def test_a_policy_with_a_context_starts_as_the_model(tmp_path: Path) -> None:
+    env = TaskVecEnv(make_vector(EnvironmentConfig(), 2))
+    kwargs = {"net_arch": {"pi": [16], "vf": [16]}, "activation_fn": torch.nn.ReLU}
+    model = PPO("MlpPolicy", env, policy_kwargs=kwargs, n_steps=50, batch_size=50, device="cpu")
+    model.save(tmp_path / "ppo.zip")
+    policy = PolicyConfig(hidden=[16], context=3)
+    system = MAMLTRPO(Config(policy=policy, start=str(tmp_path / "ppo.zip"), tasks=1, episodes=1))
+    params = system.learner.begin(system.initial_state()["params"])[0]
+    assert params["context"].tolist() == [0, 0, 0]
+    assert params["layer0.weight"][:, 2:].abs().min() > 0  # or no gradient would reach the context
+    seen = torch.randn(7, 2)
+    expected = model.policy.get_distribution(seen).distribution.mean
+    torch.testing.assert_close(system.policy.act(params, seen).mean, expected)
+
+
 def test_models_that_do_not_fit_are_refused_by_name(
     tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,7 +236,6 @@ def test_learned_rates_are_learned_and_reported_as_such() -> None:
     ("make", "message"),
     [
         (lambda: _config("maml_trpo", inner=InnerConfig(adapts="context")), "set `policy.context`"),
-        (lambda: _config("maml_trpo", policy=PolicyConfig(context=2), start="ppo.zip"), "does not go with `start`"),
         (
             lambda: _config("maml_trpo", inner=InnerConfig(steps=0), outer=maml_trpo.OuterConfig(sampling_credit=1.0)),
             "`outer.sampling_credit` is for the samples of inner steps",

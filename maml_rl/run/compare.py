@@ -230,8 +230,10 @@ def draw_adaptation(curves: Sequence[Adaptation], path: Path, log: bool = False)
 
     def draw(figure: Any) -> None:
         axes, dashes = figure.subplots(), cycle(("--", ":", "-."))
+        moving = [curve.name for curve in curves if len(curve.means) > 1]
+        apart = dict(zip(moving, np.linspace(-0.06, 0.06, len(moving)) if len(moving) != 1 else [0.0], strict=True))
         for curve in curves:
-            steps = np.arange(len(curve.means))
+            steps = np.arange(len(curve.means)) + apart.get(curve.name, 0.0)  # so that no interval hides another
             if len(steps) == 1:
                 axes.axhline(curve.means[0], linestyle=next(dashes), color="#555555", label=curve.name)
             else:

@@ -7,7 +7,6 @@ import sys
 if "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY") and sys.platform == "linux":
     os.environ["MUJOCO_GL"] = "egl"  # before MuJoCo is imported: draw without a screen
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from maml_rl.rl.tasks import Task
 from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import UsageError
+from maml_rl.run.held_out import is_oracle
 from maml_rl.run.opening import OpenedRun, open_run
 from maml_rl.run.tasks import accepted_task, task_from_json
 
@@ -32,7 +32,7 @@ class Options:
     Attributes:
         run: the run folder.
         output: an mp4 or gif film; png for each episode's last frame.
-        steps: numbers of gradient steps, one pane each.
+        steps: numbers of gradient steps, one pane each; where nothing is given 0, 1 and 3, and of an oracle 0 alone.
         task: a task as JSON; drawn ones where nothing is given.
         tasks: how many drawn tasks, one row each.
         checkpoint: "best" by training return, or the "last".
@@ -44,7 +44,7 @@ class Options:
 
     run: str
     output: str
-    steps: list[int] = dataclasses.field(default_factory=lambda: [0, 1, 3])
+    steps: list[int] | None = None
     task: str | None = None
     tasks: int = 1
     checkpoint: Literal["best", "last"] = "best"
@@ -54,7 +54,7 @@ class Options:
     fps: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.steps or min(self.steps) < 0:
+        if self.steps is not None and (not self.steps or min(self.steps) < 0):
             raise ValueError(f"`steps` must be numbers of at least 0, got {self.steps}.")
         for name, least in (("tasks", 1), ("episodes", 1), ("seed", 0), ("fps", 1)):
             value = getattr(self, name)
@@ -71,9 +71,10 @@ def main(argv: Sequence[str]) -> int:
     with open_run(Path(options.run), options.checkpoint, options.device) as opened:
         if opened.system.kind != "reinforcement-learning":
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
+        steps = options.steps or ([0] if is_oracle(opened.config) else [0, 1, 3])
         env = accepted_task(opened.system.config.environment, task, render_mode="rgb_array")
         try:
-            rows = _film(opened, env, options, task)
+            rows = _film(opened, env, options, task, steps)
         finally:
             env.close()
     if output.suffix.lower() == ".png":
@@ -84,22 +85,26 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _film(opened: OpenedRun, env: gym.Env, options: Options, task: Task | None) -> list[list[render.Pane]]:
+def _film(
+    opened: OpenedRun, env: gym.Env, options: Options, task: Task | None, steps: Sequence[int]
+) -> list[list[render.Pane]]:
     rows, axis = [], getattr(opened.system, "axis", "gradient steps")
     last_only = Path(options.output).suffix.lower() == ".png"
-    for each, actors in tqdm(_actors(opened, options, task), desc="filming tasks", leave=False):
+    for each, actors in tqdm(_actors(opened, options, task, max(steps)), desc="filming tasks", leave=False):
         panes = {
             step: render.record(env, actor, each, step, options.seed, last_only, axis)
             for step, actor in actors
-            if step in options.steps or axis != "gradient steps"  # what a memory holds must have been lived through
+            if step in steps or axis != "gradient steps"  # what a memory holds must have been lived through
         }
-        rows.append([panes[step] for step in options.steps])
+        rows.append([panes[step] for step in steps])
     return rows
 
 
-def _actors(opened: OpenedRun, options: Options, task: Task | None) -> list[tuple[Task, list[tuple[int, Actor]]]]:
-    """Each task, and who acts after 0, 1, ... gradient steps or past episodes."""
-    system, last = opened.system, max(options.steps)
+def _actors(
+    opened: OpenedRun, options: Options, task: Task | None, last: int
+) -> list[tuple[Task, list[tuple[int, Actor]]]]:
+    """Each task, and who acts after 0, 1, ... `last` gradient steps or past episodes."""
+    system = opened.system
     count, chosen = (options.tasks, None) if task is None else (1, [task])
     if hasattr(system, "recurrent"):
         with system.held_out(options.seed, count, 1, chosen) as found:

@@ -99,7 +99,7 @@ class Corridor(gym.Env):
             reward = self.position = float("nan")
         if self.fault == "nan" and abs(self.position) > 1:
             reward = float("nan")
-        if self.fault == "raise" and abs(self.position) > 1:
+        if self.fault == "raise at once" or (self.fault == "raise" and abs(self.position) > 1):
             raise RuntimeError("the wall fell down")
         info = {"success": abs(self.position) > 3.3} if self.fault == "success" else {}
         return np.array([self.position]), reward, abs(self.position) > 3, False, info

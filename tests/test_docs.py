@@ -1,6 +1,8 @@
 """What the documentation shows works: the environment example, the named files and the links."""
 
+import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,11 +69,33 @@ def test_stored_runs_can_be_opened(path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_and_named_files_exist(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
         if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+            named = page.parent / target if target else page
+            assert named.exists(), target
+            assert not anchor or anchor in _anchors(named), f"{target}#{anchor}"
     for name in re.findall(r"\b((?:configs|docs|scripts|tests|envs|maml_rl)/[\w./-]+\.(?:py|yaml|md|png|csv))", text):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name
+
+
+def _anchors(page: Path) -> set[str]:
+    """Of a page's headings: lower case, words joined by hyphens, marks left out."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_examples_of_the_documentation_get_the_arguments_they_want() -> None:
+    texts = [re.sub(r"\\\n\s*", "", page.read_text()) for page in PAGES]
+    commands = [line for text in texts for line in re.findall(r"python (docs/examples/[^\n`]*)", text)]
+    assert len(commands) > 3
+    for command in commands:
+        path, *arguments = shlex.split(command)
+        assert (ROOT / path).exists()
+        assert len(arguments) in (5, 6), command
+        assert isinstance(json.loads(arguments[1]), dict)
+        json.loads(arguments[2])
+        assert gym.spec(arguments[0].partition(":")[2]).id == arguments[0].partition(":")[2]
+        assert int(arguments[3]) > 0
 
 
 def test_every_command_of_the_documentation_is_one_the_scripts_take(
@@ -93,7 +117,8 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])
         options.setdefault(name, set()).update(re.findall(r"--[\w.]+", capsys.readouterr().out))
-    commands = [line for page in PAGES for line in re.findall(r"python scripts/(\w+\.py[^\n`]*)", page.read_text())]
+    texts = [re.sub(r"\\\n\s*", "", page.read_text()) for page in PAGES]  # a command may go on in the next line
+    commands = [line for text in texts for line in re.findall(r"python scripts/(\w+\.py[^\n`]*)", text)]
     assert len(commands) > 8
     for command in commands:
         name = command.partition(".py")[0]

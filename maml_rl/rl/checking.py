@@ -182,12 +182,12 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[_Moment]:
     trail = [_Moment(np.asarray(found[0]).copy(), 0.0, False, False)]
     rng = np.random.default_rng(_SEED)
     for _ in range(_STEPS):
+        action = _action(env.action_space, rng)
         try:
-            outcome = env.step(_action(env.action_space, rng))
+            outcome = env.step(action)
         except Exception as error:
+            _require_five(env, action)
             raise _Broken(f"step failed: {_told(error)}.{_remedy(env)}") from error
-        if not isinstance(outcome, tuple) or len(outcome) != 5:
-            raise _Broken("step must return (observation, reward, terminated, truncated, info).")
         observation, reward, terminated, truncated, _ = outcome
         _require_observation(env, observation, "step")
         try:
@@ -200,6 +200,18 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[_Moment]:
         if terminated or truncated:
             break
     return trail
+
+
+def _require_five(env: gym.Env, action: Any) -> None:
+    """Gymnasium's wrappers unpack what a step returns, and fail in words of their own where it is not five values."""
+    try:
+        env.reset(seed=_SEED)
+        outcome: Any = env.unwrapped.step(action)
+    except Exception:
+        return
+    if not isinstance(outcome, tuple) or len(outcome) != 5:
+        got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
+        raise _Broken(f"step must return (observation, reward, terminated, truncated, info), got {got}.")
 
 
 def _remedy(env: gym.Env) -> str:

@@ -59,13 +59,14 @@ class EstimatorConfig:
     def __post_init__(self) -> None:
         for name in ("discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be between 0 and 1, got {getattr(self, name)}.")
+                raise ValueError(f"`estimator.{name}` must be between 0 and 1, got {getattr(self, name)}.")
         if self.baseline == "none" and (self.time_limit == "bootstrap" or self.gae_lambda < 1):
             raise ValueError(
-                "`estimator.baseline` 'none' predicts nothing: it goes with `time_limit` 'terminal' and `gae_lambda` 1."
+                "`estimator.baseline` 'none' predicts nothing: it goes with `estimator.time_limit` 'terminal' and "
+                "`estimator.gae_lambda` 1."
             )
         if not self.ridge > 0:
-            raise ValueError(f"`ridge` must be positive, got {self.ridge}.")
+            raise ValueError(f"`estimator.ridge` must be positive, got {self.ridge}.")
 
 
 class Collected(NamedTuple):

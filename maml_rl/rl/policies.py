@@ -58,7 +58,9 @@ class PolicyConfig:
             raise ValueError(f"`policy.context` must be at least 0, got {self.context}.")
         if not all(units > 0 for units in self.hidden):
             raise ValueError(f"`policy.hidden` must be positive numbers, got {self.hidden}.")
-        if not 0 < self.minimum_std <= self.initial_std < float("inf"):
+        if not 0 < self.initial_std < float("inf"):
+            raise ValueError(f"`policy.initial_std` must be positive and finite, got {self.initial_std}.")
+        if not 0 < self.minimum_std <= self.initial_std:
             raise ValueError(f"`policy.minimum_std` must be in (0, {self.initial_std}], got {self.minimum_std}.")
         if not 0 <= self.output_scale < float("inf"):
             raise ValueError(f"`policy.output_scale` must be finite and at least 0, got {self.output_scale}.")

@@ -81,7 +81,7 @@ class Sampler:
             raise SimulationError(f"sample_tasks returned a task that cannot be stored: {error}") from error
 
     def try_out(self) -> None:
-        """Draws tasks and starts an episode of each.
+        """Draws tasks, starts an episode of each and takes a step.
 
         Raises:
             ValueError: it fails; what is wrong with the environment is told before any work.
@@ -89,6 +89,7 @@ class Sampler:
         try:
             tasks = self.sample_tasks(SeedSequence(0))
             self._reset(tasks, [SeedSequence([0, task]) for task in range(self.tasks)])
+            self._step(self._any_action(), np.ones(self.tasks * self.episodes, bool), tasks, 0)
         except SimulationError as error:
             raise ValueError(f"{error} (scripts/check_env.py says more)") from error
 
@@ -186,6 +187,13 @@ class Sampler:
         """Closes the environments."""
         self.envs.close()
 
+    def _any_action(self) -> Tensor:
+        """One action of the space for all, as policies give them."""
+        space = self.envs.single_action_space
+        space.seed(0)
+        action = torch.as_tensor(np.asarray(space.sample()) - (self._first_action or 0))
+        return action.expand(self.tasks, self.episodes, *action.shape)
+
     def _put(self, value: Tensor) -> Tensor:
         kind = self.dtype if value.is_floating_point() else value.dtype
         return value.to(self.device, kind)
@@ -235,8 +243,8 @@ class Sampler:
         try:
             return call()
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-            raise SimulationError(f"the environment failed {when}: {reason}") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(".")
+            raise SimulationError(f"the environment failed {when}: {reason}.") from error
 
     def _require_finite(
         self,

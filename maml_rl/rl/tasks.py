@@ -1,5 +1,6 @@
 """What an environment has to offer to be a task distribution: two methods."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -21,7 +22,7 @@ def plain_task(task: Any) -> Task:
 
     Raises:
         TaskError: it is not a dictionary, or holds something that is neither a number, a string, a truth value, None,
-            nor a list or dictionary of them.
+            nor a list or dictionary of them, or a number that is not finite.
     """
 
     def plain(value: Any) -> Any:
@@ -31,6 +32,8 @@ def plain_task(task: Any) -> Task:
             return {str(name): plain(entry) for name, entry in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(entry) for entry in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise TaskError(f"a task must be made of finite numbers, got {value}.")
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise TaskError(f"a task must be made of numbers, strings, lists and dictionaries, got {value!r}.")

@@ -91,10 +91,10 @@ def system_named(argv: Sequence[str]) -> str:
         if argument.startswith(("--config", "--system")) or (index and argv[index - 1] in ("--config", "--system"))
     ]
     given = probe.parse_args(known)
-    name = given.system
-    if name is None and given.config is not None:
-        name = _read_yaml(Path(given.config)).get("system")
-    name = name or DEFAULT_SYSTEM
+    of_file = None if given.config is None else _read_yaml(Path(given.config)).get("system")
+    if None not in (given.system, of_file) and given.system != of_file:
+        raise UsageError(f"{given.config} configures the system {of_file}, `--system` says {given.system}.")
+    name = given.system or of_file or DEFAULT_SYSTEM
     if not isinstance(name, str) or name not in SYSTEMS:
         raise UsageError(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
     return name

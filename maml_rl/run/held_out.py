@@ -16,7 +16,7 @@ from maml_rl.run.evaluate import Evaluation
 from maml_rl.run.opening import OpenedRun
 from maml_rl.systems.maml import Measured
 
-__all__ = ["Options", "draw_fits", "evaluation_of", "with_defaults"]
+__all__ = ["Options", "draw_fits", "evaluation_of", "is_oracle", "with_defaults"]
 
 _OWN: dict[str, dict[str, Any]] = {
     "supervised": {"steps": None, "tasks": 600, "ensemble": 1, "split": "test", "support": None},
@@ -133,7 +133,7 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     if wrong:
         raise UsageError(f"`{wrong[0]}` does not go with a {kind} run.")
     chosen = {name: own[name] if getattr(options, name) is None else getattr(options, name) for name in own}
-    if options.steps is None and kind == "reinforcement-learning" and _is_oracle(opened.config):
+    if options.steps is None and kind == "reinforcement-learning" and is_oracle(opened.config):
         chosen["steps"] = 0
     if chosen["steps"] is None:
         chosen["steps"] = opened.config.test.steps
@@ -149,7 +149,7 @@ def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
     return chosen
 
 
-def _is_oracle(config: Any) -> bool:
+def is_oracle(config: Any) -> bool:
     """Whether a policy sees its task and was trained without adapting: gradient steps would only spoil it."""
     return config.environment.show_task and not getattr(getattr(config, "inner", None), "steps", 1)
 

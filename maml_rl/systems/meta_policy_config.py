@@ -57,7 +57,10 @@ class InnerConfig:
 
     def __post_init__(self) -> None:
         require("inner.steps", self.steps >= 0, "at least 0", self.steps)
-        schedule_of(self.rate)
+        try:
+            schedule_of(self.rate)
+        except ValueError as error:
+            raise ValueError(f"`inner.rate`: {error}") from error
         if self.learned_rates and not self.steps:
             raise ValueError("`inner.learned_rates` needs inner steps to have a rate, got `inner.steps` 0.")
         if self.adapts == []:

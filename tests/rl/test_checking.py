@@ -35,8 +35,8 @@ class Walk(gym.Env):
             tasks = [{"goal": 1.0}] * count
         if self.fault == "too few":
             tasks = tasks[1:]
-        if self.fault == "objects":
-            tasks[0]["goal"] = object()
+        if self.fault in ("objects", "nan"):
+            tasks[0]["goal"] = object() if self.fault == "objects" else float("nan")
         return tasks
 
     def set_task(self, task: Any) -> None:
@@ -68,6 +68,8 @@ class Walk(gym.Env):
             return ["a"] if self.fault == "words" else [[1.0], [1.0, 2.0]], reward, False, False, {}
         if self.fault == "observation":
             seen = seen * np.inf
+        if self.fault == "old":
+            return seen, reward, False, {}
         return seen, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
 
     def close(self) -> None:
@@ -111,6 +113,8 @@ def test_nothing_is_found_where_nothing_is_wrong(walk: Callable[..., list[str]])
         ("one task", "note: sample_tasks draws one task only"),
         ("too few", "error: sample_tasks(4, rng) must return a list of 4 tasks"),
         ("objects", "error: sample_tasks returned a task that cannot be stored"),
+        ("nan", "error: sample_tasks returned a task that cannot be stored: a task must be made of finite numbers"),
+        ("old", "error: step must return (observation, reward, terminated, truncated, info), got 4 values."),
         ("own tasks refused", "error: set_task refuses the task"),
         ("anything goes", "note: set_task accepts a task with an unknown name"),
         ("global randomness", "error: the same task, seed and actions give another episode"),

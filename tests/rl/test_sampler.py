@@ -163,6 +163,16 @@ def test_faults_of_an_environment_are_told_with_task_and_time(third_party: str, 
         _sample(config, categorical_mlp(1, 2, (8,)))
 
 
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_a_step_that_fails_is_found_before_any_work(third_party: str, backend: Any) -> None:
+    config = EnvironmentConfig(f"{third_party}:Corridor-v0", {"fault": "raise at once"}, backend=backend)
+    sampler = Sampler(config, 2, 2, torch.device("cpu"), torch.float64)
+    told = r"at time step 0: .*the wall fell down\. \(scripts/check_env\.py says more\)$"
+    with pytest.raises(ValueError, match=told):
+        sampler.try_out()
+    sampler.close()
+
+
 @pytest.mark.filterwarnings("ignore:.*(NaN value|is not within)")
 def test_what_an_environment_does_after_its_episode_is_nobodys_data(third_party: str) -> None:
     policy = categorical_mlp(1, 2, (8,))

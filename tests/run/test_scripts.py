@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from maml_rl.run import checkpoint
 from maml_rl.run.errors import RunFault
@@ -221,6 +222,10 @@ BAD_TRAINING = [
     (["--environment.arguments.horizon", "5.5"], "whole number"),
     (["--outer.objective", "[0.0, 0.0]"], "sum to 1"),
     (["--system", "magic"], "magic"),
+    (["--system", "promp", "--config", "configs/maml_trpo/2d-navigation.yaml"], "`--system` says promp."),
+    (["--inner.rate", "-1"], "`inner.rate`: learning rates must be"),
+    (["--estimator.gae_lambda", "2"], "`estimator.gae_lambda` must be between 0 and 1"),
+    (["--policy.initial_std", "0"], "`policy.initial_std` must be positive"),
 ]
 
 
@@ -497,6 +502,12 @@ def test_a_run_of_no_iterations_holds_the_initial_policy_and_an_oracle_takes_no_
     assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (1, 2, 2)
     assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "2", "--steps", "1"]) == 0
     assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (2, 2, 2)
+    widths = []
+    for name, more in (("one", []), ("three", ["--steps", "0", "1", "3"])):
+        assert script("render", ["--run", run, "--output", str(tmp_path / f"{name}.png"), *more]) == 0
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            widths.append(picture.width)
+    assert widths[1] > 2 * widths[0]
 
 
 PRESETS = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -17,6 +17,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.vector import EnvironmentConfig, make_single, make_vector
+from maml_rl.run.opening import open_run
 from maml_rl.sb3.policy import params_of, to_ppo
 from maml_rl.sb3.vec_env import TaskVecEnv
 from maml_rl.systems.maml_trpo import MAMLTRPO, Config
@@ -59,6 +60,33 @@ def test_actions_and_log_probabilities_survive_saving(
     back = params_of(model, config)
     assert back.keys() == params.keys()
     assert all(torch.equal(back[key], params[key]) for key in params)
+
+
+@pytest.mark.parametrize("more", [[], ["--policy.context", "3", "--inner.adapts", "context", "--inner.rate", "1.0"]])
+def test_an_export_is_the_adapted_policy(more: list[str], tmp_path: Path, script: Script) -> None:
+    run, output = tmp_path / "run", tmp_path / "policy.zip"
+    small = ["--tasks", "2", "--episodes", "5", "--iterations", "2", "--torch_threads", "1", "--policy.hidden", "[16]"]
+    assert script("train", ["--output", str(run), *small, *more]) == 0
+    task = {"goal": [0.3, 0.4]}
+    assert script("export", ["--run", str(run), "--task", json.dumps(task), "--output", str(output)]) == 0
+    model, seen = PPO.load(output), torch.randn(20, 2)
+    with open_run(run, "best") as opened:
+        _, collected = opened.system.evaluate(opened.state, 1, 1000, 1, 5, chosen=[task])
+        before, adapted = (
+            opened.system.policy.act({name: leaf[0] for name, leaf in point.items()}, seen) for point in collected.path
+        )
+    theirs = model.policy.get_distribution(seen).distribution
+    torch.testing.assert_close(theirs.mean, adapted.mean, rtol=0, atol=1e-6)
+    torch.testing.assert_close(theirs.stddev, adapted.log_std.exp().expand(20, 2), rtol=0, atol=1e-6)
+    assert not torch.allclose(theirs.mean, before.mean, atol=1e-3)
+
+
+def test_a_spread_below_its_floor_is_exported_as_the_floor() -> None:
+    config = PolicyConfig(hidden=[16], minimum_std=0.5)
+    system = MAMLTRPO(Config(policy=config, tasks=1, episodes=1))
+    params = {**system.initial_state()["params"], "log_std": torch.tensor([-3.0, 0.0])}
+    model = to_ppo(config, params, TaskVecEnv(make_vector(EnvironmentConfig(), 1)))
+    torch.testing.assert_close(model.policy.log_std.exp().detach(), torch.tensor([0.5, 1.0]))
 
 
 def test_an_exported_policy_earns_what_it_earned_here_and_goes_on_learning(tmp_path: Path, script: Script) -> None:

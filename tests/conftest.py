@@ -86,7 +86,7 @@ class Corridor(gym.Env):
         if self.fault == "again" and seed is None:
             raise ValueError("the second reset is one too many")
         self.after_end = seed is None  # only a reset in the middle of the data comes without a seed
-        self.position = float(self.np_random.uniform(-0.5, 0.5))
+        self.position, self.taken = float(self.np_random.uniform(-0.5, 0.5)), 0
         return np.array([self.position]), {}
 
     def step(self, action):
@@ -94,12 +94,13 @@ class Corridor(gym.Env):
         if self.fault != "late nan":
             assert np.isfinite(self.position)
         self.position += 2.0 * (action - 3) - 1.0
+        self.taken += 1
         reward = float(self.side * self.position)
         if self.fault == "late nan" and self.after_end:
             reward = self.position = float("nan")
-        if self.fault == "nan" and abs(self.position) > 1:
+        if self.fault == "nan" and self.taken == 2:
             reward = float("nan")
-        if self.fault == "raise at once" or (self.fault == "raise" and abs(self.position) > 1):
+        if self.fault == "raise at once" or (self.fault == "raise" and self.taken == 2):
             raise RuntimeError("the wall fell down")
         info = {"success": abs(self.position) > 3.3} if self.fault == "success" else {}
         return np.array([self.position]), reward, abs(self.position) > 3, False, info

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.compare import Adaptation, Learning, draw_adaptation, draw_learning, require_alike
+from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import require_folder
 from maml_rl.run.report.gather import gather
 from maml_rl.run.report.groups import adaptation_of, grouped, warnings_about
@@ -45,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
     """Reads the folders, draws, writes the page, prints a table."""
     options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output)
+    if (output / "config.yaml").exists():
+        raise UsageError(f"{output} is the folder of a run, whose pictures would be replaced: choose another --output.")
     runs, left_out = gather([Path(run) for run in options.runs], options.labels)
     learning = [run.learning for run in runs if run.learning is not None]
     adaptation = [run.adaptation for run in runs if run.adaptation is not None]

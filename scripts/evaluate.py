@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         which = f"ensemble of the {options.ensemble} best states by validation"
     else:
         which = f"checkpoint {opened.checkpoint} (iteration {opened.iteration})"
-        which += "" if opened.checkpoint == options.checkpoint else ", for lack of a best one yet"
+        which += "" if opened.checkpoint == options.checkpoint else ", for lack of a best one"
     print(f"{which}; wrote {', '.join(map(str, paths))}")
     return 0
 

@@ -12,6 +12,7 @@ from maml_rl.rl.policies import without_context
 from maml_rl.rl.vector import make_vector
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.held_out import is_oracle
 from maml_rl.run.opening import OpenedRun, open_run
 from maml_rl.run.tasks import accepted_task, task_from_json
 
@@ -24,7 +25,7 @@ class Options:
         run: the run folder.
         output: the zip file.
         task: the task to adapt to, as JSON; needed unless `steps` is 0.
-        steps: gradient steps of adaptation; 0 exports the initialisation.
+        steps: gradient steps of adaptation; 0 exports the initialisation. 1 where nothing is given, of an oracle 0.
         checkpoint: "best" by training return, or the "last".
         episodes: for adapting, per gradient step; the run's own where nothing is given.
         seed: of the episodes that adapt.
@@ -34,7 +35,7 @@ class Options:
     run: str
     output: str
     task: str | None = None
-    steps: int = 1
+    steps: int | None = None
     checkpoint: Literal["best", "last"] = "best"
     episodes: int | None = None
     seed: int = 1000
@@ -66,13 +67,16 @@ def main(argv: Sequence[str]) -> int:
                 f"{options.run} is an rl2 run: rl2 policies are recurrent, and Stable-Baselines3's PPO has no policies "
                 "with a memory."
             )
-        if task is None and options.steps:
+        steps = options.steps
+        if steps is None:
+            steps = 0 if is_oracle(opened.config) else 1
+        if task is None and steps:
             raise UsageError(
                 "`task` must say what to adapt to, such as '{\"velocity\": 1.5}'; or export with --steps 0."
             )
         if task is not None:
             accepted_task(opened.system.config.environment, task).close()
-        params = _adapted(opened, options, task)
+        params = _adapted(opened, options, task, steps)
         env = TaskVecEnv(make_vector(opened.system.config.environment, 1), task, options.seed)
         try:
             model = to_ppo(opened.config.policy, params, env)
@@ -89,11 +93,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _adapted(opened: OpenedRun, options: Options, task: dict | None) -> dict:
+def _adapted(opened: OpenedRun, options: Options, task: dict | None, steps: int) -> dict:
     if task is None:
         return without_context(opened.system.learner.begin(opened.state["params"])[0])
     episodes = options.episodes or opened.config.episodes
-    _, collected = opened.system.evaluate(opened.state, options.steps, options.seed, 1, episodes, chosen=[task])
+    _, collected = opened.system.evaluate(opened.state, steps, options.seed, 1, episodes, chosen=[task])
     for step, trajectories in enumerate(collected.trajectories):
         print(f"return after {step} gradient steps: {float(trajectories.returns.mean()):.2f} ({episodes} episodes)")
     return without_context({name: leaf[0] for name, leaf in collected.path[-1].items()})
@@ -103,11 +107,12 @@ def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:
     environment = opened.system.config.environment
     print(f"wrote {options.output}; to go on with it:")
     print("  from stable_baselines3 import PPO")
+    print("  from stable_baselines3.common.vec_env import VecMonitor")
     print("  from maml_rl.rl.vector import EnvironmentConfig, make_vector")
     print("  from maml_rl.sb3.vec_env import TaskVecEnv")
     print(f"  config = {environment!r}")
-    print(f"  env = TaskVecEnv(make_vector(config, 20), {json.loads(json.dumps(task))!r})")
-    print(f"  model = PPO.load({options.output!r}, env=env)")
+    print(f"  env = VecMonitor(TaskVecEnv(make_vector(config, 20), {json.loads(json.dumps(task))!r}))")
+    print(f"  model = PPO.load({options.output!r}, env=env, n_steps={opened.system.sampler.horizon})")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.steps is not None and (not self.steps or min(self.steps) < 0):
             raise ValueError(f"`steps` must be numbers of at least 0, got {self.steps}.")
+        if self.task is not None and self.tasks > 1:
+            raise ValueError(f"`tasks` says how many to draw, which does not go with `task`, got {self.tasks}.")
         for name, least in (("tasks", 1), ("episodes", 1), ("seed", 0), ("fps", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -30,6 +30,7 @@ __all__ = [
 
 MEASURES = ("return", "accuracy", "error")
 _AXES = {"error": "mean squared error"}
+_HORIZONTAL = {"env_steps": "environment steps", "iterations": "meta-iterations", "minutes": "minutes of training"}
 
 
 class Progress(NamedTuple):
@@ -201,17 +202,18 @@ def require_alike(learning: Sequence[Learning], adaptation: Sequence[Adaptation]
 
 
 def draw_learning(curves: Sequence[Learning], path: Path) -> Path:
-    """Two panels: over meta-iterations and over minutes.
+    """Two panels: over environment steps, or meta-iterations where not all runs take steps, and over minutes.
 
     Raises:
         RunFault: the file cannot be written.
     """
 
     def draw(figure: Any) -> None:
-        for axes, horizontal in zip(figure.subplots(1, 2, sharey=True), ("iterations", "minutes"), strict=True):
+        counted = "env_steps" if all(curve.env_steps is not None for curve in curves) else "iterations"
+        for axes, horizontal in zip(figure.subplots(1, 2, sharey=True), (counted, "minutes"), strict=True):
             for curve in curves:
                 axes.plot(getattr(curve, horizontal), curve.values, label=curve.name)
-            axes.set_xlabel({"iterations": "meta-iterations", "minutes": "minutes of training"}[horizontal])
+            axes.set_xlabel(_HORIZONTAL[horizontal])
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel(curves[0].measure)
         figure.axes[1].legend(fontsize=8)

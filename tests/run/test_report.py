@@ -101,6 +101,17 @@ def test_runs_that_differ_in_their_seed_only_are_a_group(tmp_path: Path) -> None
     assert any("same seed" in warning for warning in warnings_about(groups))
 
 
+def test_files_are_left_out_and_a_runs_own_folder_is_not_written_to(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, picture = _run(tmp_path / "a"), tmp_path / "adaptation.png"
+    picture.write_bytes(b"")
+    _compare(script, tmp_path / "out", [run, picture])
+    assert "adaptation.png is a file, not the folder of a run." in capsys.readouterr().err
+    assert script("compare", ["--runs", str(run), "--output", str(run)]) == 2
+    assert "is the folder of a run" in capsys.readouterr().err
+
+
 def test_a_folder_of_its_own_names_a_group(tmp_path: Path) -> None:
     wider = "outer: {max_kl: 0.02}\n"
     folders = [_run(tmp_path / "maml" / name, seed) for seed, name in enumerate("ab")]

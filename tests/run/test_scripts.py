@@ -502,6 +502,9 @@ def test_a_run_of_no_iterations_holds_the_initial_policy_and_an_oracle_takes_no_
     assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (1, 2, 2)
     assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "2", "--steps", "1"]) == 0
     assert np.load(tmp_path / "run" / "evaluation.npz")["returns"].shape == (2, 2, 2)
+    assert script("render", ["--run", run, "--task", "{}", "--tasks", "2", "--output", str(tmp_path / "no.png")]) == 2
+    assert "does not go with `task`" in capsys.readouterr().err
+    assert script("export", ["--run", run, "--output", str(tmp_path / "policy.zip")]) == 0  # of no steps, so of no task
     widths = []
     for name, more in (("one", []), ("three", ["--steps", "0", "1", "3"])):
         assert script("render", ["--run", run, "--output", str(tmp_path / f"{name}.png"), *more]) == 0

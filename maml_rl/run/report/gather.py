@@ -107,7 +107,7 @@ def gather(folders: Sequence[Path], labels: Sequence[str] | None = None) -> Runs
         UsageError: a folder is missing, or nothing is left to show.
     """
     for folder in folders:
-        if not folder.is_dir():
+        if not folder.exists():
             raise UsageError(f"there is no folder {folder}.")
     names = _run_names(folders, labels)
     runs, left_out, seen = list[Run](), list[LeftOut](), set[Path]()
@@ -116,6 +116,9 @@ def gather(folders: Sequence[Path], labels: Sequence[str] | None = None) -> Runs
             left_out.append(LeftOut(name, f"{folder} is named twice; it is shown once.", False))
             continue
         seen.add(folder.resolve())
+        if not folder.is_dir():
+            left_out.append(LeftOut(name, f"{folder} is a file, not the folder of a run.", True))
+            continue
         run, faults = read_run(folder, name, labels[index] if labels else None)
         runs += [] if run is None else [run]
         left_out += [LeftOut(name, fault, run is None) for fault in faults]

@@ -92,21 +92,17 @@ def _film(
 ) -> list[list[render.Pane]]:
     rows, axis = [], getattr(opened.system, "axis", "gradient steps")
     last_only = Path(options.output).suffix.lower() == ".png"
-    for each, actors in tqdm(_actors(opened, options, task, max(steps)), desc="filming tasks", leave=False):
-        panes = {
-            step: render.record(env, actor, each, step, options.seed, last_only, axis)
-            for step, actor in actors
-            if step in steps or axis != "gradient steps"  # what a memory holds must have been lived through
-        }
+    for each, actors in tqdm(_actors(opened, options, task, steps), desc="filming tasks", leave=False):
+        panes = {step: render.record(env, actor, each, step, options.seed, last_only, axis) for step, actor in actors}
         rows.append([panes[step] for step in steps])
     return rows
 
 
 def _actors(
-    opened: OpenedRun, options: Options, task: Task | None, last: int
+    opened: OpenedRun, options: Options, task: Task | None, steps: Sequence[int]
 ) -> list[tuple[Task, list[tuple[int, Actor]]]]:
-    """Each task, and who acts after 0, 1, ... `last` gradient steps or past episodes."""
-    system = opened.system
+    """Each task, and who acts after `steps`; with a memory after all up to the last, for it must live through them."""
+    system, last = opened.system, max(steps)
     count, chosen = (options.tasks, None) if task is None else (1, [task])
     if hasattr(system, "recurrent"):
         with system.held_out(options.seed, count, 1, chosen) as found:
@@ -121,6 +117,7 @@ def _actors(
             [
                 (step, Steady(system.policy, {name: leaf[index] for name, leaf in params.items()}))
                 for step, params in enumerate(collected.path)
+                if step in steps
             ],
         )
         for index, each in enumerate(drawn)

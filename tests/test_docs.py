@@ -84,9 +84,14 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_examples_of_the_documentation_get_the_arguments_they_want() -> None:
+def _commands(pattern: str) -> list[str]:
+    """What follows `python ` in the documentation; a command may go on in the next line."""
     texts = [re.sub(r"\\\n\s*", "", page.read_text()) for page in PAGES]
-    commands = [line for text in texts for line in re.findall(r"python (docs/examples/[^\n`]*)", text)]
+    return [line for text in texts for line in re.findall(rf"python {pattern}", text)]
+
+
+def test_the_examples_of_the_documentation_get_the_arguments_they_want() -> None:
+    commands = _commands(r"(docs/examples/[^\n`]*)")
     assert len(commands) > 3
     for command in commands:
         path, *arguments = shlex.split(command)
@@ -117,8 +122,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])
         options.setdefault(name, set()).update(re.findall(r"--[\w.]+", capsys.readouterr().out))
-    texts = [re.sub(r"\\\n\s*", "", page.read_text()) for page in PAGES]  # a command may go on in the next line
-    commands = [line for text in texts for line in re.findall(r"python scripts/(\w+\.py[^\n`]*)", text)]
+    commands = _commands(r"scripts/(\w+\.py[^\n`]*)")
     assert len(commands) > 8
     for command in commands:
         name = command.partition(".py")[0]

@@ -186,8 +186,9 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[_Moment]:
         try:
             outcome = env.step(action)
         except Exception as error:
-            _require_five(env, action)
+            _require_five(_unwrapped_step(env, action))
             raise _Broken(f"step failed: {_told(error)}.{_remedy(env)}") from error
+        _require_five(outcome)
         observation, reward, terminated, truncated, _ = outcome
         _require_observation(env, observation, "step")
         try:
@@ -202,13 +203,16 @@ def _play(env: gym.Env, task: Task, sets: bool = True) -> list[_Moment]:
     return trail
 
 
-def _require_five(env: gym.Env, action: Any) -> None:
-    """Gymnasium's wrappers unpack what a step returns, and fail in words of their own where it is not five values."""
+def _unwrapped_step(env: gym.Env, action: Any) -> Any:
+    """What a step returns that Gymnasium's wrappers failed to unpack; five values if it fails without them too."""
     try:
         env.reset(seed=_SEED)
-        outcome: Any = env.unwrapped.step(action)
+        return env.unwrapped.step(action)
     except Exception:
-        return
+        return (None,) * 5
+
+
+def _require_five(outcome: Any) -> None:
     if not isinstance(outcome, tuple) or len(outcome) != 5:
         got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
         raise _Broken(f"step must return (observation, reward, terminated, truncated, info), got {got}.")

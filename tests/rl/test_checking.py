@@ -146,6 +146,15 @@ def test_a_missing_horizon_and_missing_methods_are_named(walk: Callable[..., lis
     assert finding.serious
 
 
+def test_too_few_values_of_a_step_are_named_without_a_wrapper_that_unpacks_them(
+    walk: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = lambda config, **more: Walk("old")  # noqa: E731
+    monkeypatch.setattr("maml_rl.rl.checking.make_single", bare)
+    told = "error: step must return (observation, reward, terminated, truncated, info), got 4 values."
+    assert told in walk("old")
+
+
 def test_the_script_ends_with_a_verdict(
     walk: Callable[..., list[str]], script: Callable[[str, list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from envs.painting import Mark
 from envs.ranges import Choice, Disc, Interval
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 if TYPE_CHECKING:
     import mujoco

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.ranges import Range
-from maml_rl.rl.tasks import Task, TaskError
+from maml_rl.rl.environments.task_env import Task, TaskError
 
 __all__ = [
     "Array",

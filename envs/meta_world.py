@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.definition import Array, whole
-from maml_rl.rl.tasks import Task, TaskError
+from maml_rl.rl.environments.task_env import Task, TaskError
 
 __all__ = ["MetaWorldTasks", "ml1", "ml10"]
 

@@ -15,7 +15,7 @@ from envs.painting import Mark, paint_mujoco
 from envs.ranges import Range
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["MujocoTask", "States", "at_rest", "single", "vector"]
 

@@ -12,7 +12,7 @@ from envs.definition import Array, Definition, TaskArrays, positive, scaled_box,
 from envs.ranges import Interval, Outside, Range, Semicircle
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["navigation_2d", "navigation_2d_vector"]
 

@@ -18,7 +18,7 @@ from envs.mujoco_tasks import MujocoTask, States, single, vector
 from envs.ranges import Interval
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = [
     "changed_model",

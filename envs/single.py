@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["SingleTaskEnv"]
 
 
 class SingleTaskEnv(gym.Env[Array, Any]):
-    """Steps one environment of a `Definition`; satisfies `maml_rl.rl.tasks.TaskEnv`.
+    """Steps one environment of a `Definition`; satisfies `maml_rl.rl.environments.task_env.TaskEnv`.
 
     A task is set by `set_task` or by ``reset(options={"task": task})``, and stays until the next one; without either
     the first reset draws one. Setting a task ends the episode.

@@ -13,7 +13,7 @@ from envs.definition import Array, Definition, TaskArrays, whole
 from envs.ranges import Normal, Simplex
 from envs.single import SingleTaskEnv
 from envs.vector import NativeTaskVectorEnv
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["optimal_return", "random_return", "tabular_mdp", "tabular_mdp_vector"]
 

@@ -12,13 +12,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["NativeTaskVectorEnv"]
 
 
 class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
-    """Steps n environments of a `Definition` in lockstep; satisfies `maml_rl.rl.tasks.VectorTaskEnv`.
+    """Steps n environments of a `Definition` in lockstep; satisfies `maml_rl.rl.environments.task_env.VectorTaskEnv`.
 
     It returns, bitwise, what n `SingleTaskEnv` with the same seeds, tasks and actions return. It never resets by
     itself: ``reset(options={"reset_mask": mask})`` starts the chosen sub-environments again.

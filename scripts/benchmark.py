@@ -35,12 +35,12 @@ from maml_rl.core.rules import halved_after_first, sgd
 from maml_rl.core.tree import flatten
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import EstimatorConfig, collect
-from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.losses import INNER_LOSSES, surrogate
-from maml_rl.rl.meta_problem import MetaProblem
+from maml_rl.rl.policy_learner import PolicyLearner
 from maml_rl.rl.sampler import Sampler, task_seeds
-from maml_rl.rl.trpo import meta_step
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.updates.trpo import meta_step
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import versions

@@ -10,8 +10,8 @@ if "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY") and sys.platf
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from maml_rl.rl.checking import check_task_env
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.environments.checking import check_task_env
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.run.cli import exit_code, settings_of
 
 

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from maml_rl.run import evaluate
 from maml_rl.run.cli import exit_code, settings_of
+from maml_rl.run.finished_run import open_run
 from maml_rl.run.held_out import Options, draw_fits, evaluation_of, with_defaults
-from maml_rl.run.opening import open_run
 
 
 def main(argv: Sequence[str]) -> int:

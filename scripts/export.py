@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from maml_rl.rl.environments.vector import make_vector
 from maml_rl.rl.policies import without_context
-from maml_rl.rl.vector import make_vector
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.finished_run import OpenedRun, open_run
 from maml_rl.run.held_out import is_oracle
-from maml_rl.run.opening import OpenedRun, open_run
-from maml_rl.run.tasks import accepted_task, task_from_json
+from maml_rl.run.task_options import accepted_task, task_from_json
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:
     print(f"wrote {options.output}; to go on with it:")
     print("  from stable_baselines3 import PPO")
     print("  from stable_baselines3.common.vec_env import VecMonitor")
-    print("  from maml_rl.rl.vector import EnvironmentConfig, make_vector")
+    print("  from maml_rl.rl.environments.vector import EnvironmentConfig, make_vector")
     print("  from maml_rl.sb3.vec_env import TaskVecEnv")
     print(f"  config = {environment!r}")
     print(f"  env = VecMonitor(TaskVecEnv(make_vector(config, 20), {json.loads(json.dumps(task))!r}))")

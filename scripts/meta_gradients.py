@@ -27,14 +27,14 @@ from maml_rl.core.rules import constant, sgd
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
 from maml_rl.rl.collect import collect, sampling_credits
-from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
-from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import Policy, categorical_mlp
+from maml_rl.rl.policy_learner import PolicyLearner
 from maml_rl.rl.sampler import drawing_seed, task_seeds
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.opening import open_run
+from maml_rl.run.finished_run import open_run
 
 STATES, ACTIONS, HORIZON = 10, 5, 10
 

@@ -16,13 +16,13 @@ import gymnasium as gym
 from tqdm import tqdm
 
 from maml_rl.rl.actors import Actor, Remembering, Steady
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import UsageError
+from maml_rl.run.finished_run import OpenedRun, open_run
 from maml_rl.run.held_out import is_oracle
-from maml_rl.run.opening import OpenedRun, open_run
-from maml_rl.run.tasks import accepted_task, task_from_json
+from maml_rl.run.task_options import accepted_task, task_from_json
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from tqdm import tqdm
 
 from maml_rl.core.tree import expand
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.sampler import Sampler, task_seeds
-from maml_rl.rl.vector import EnvironmentConfig
 
 __all__ = ["MUJOCO_TASKS", "policy_of", "stepping"]
 
@@ -126,7 +126,7 @@ def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> flo
 
 
 def _stable_baselines(config: EnvironmentConfig, count: int, tasks: Sequence[Any]) -> Any:
-    from maml_rl.rl.vector import make_vector
+    from maml_rl.rl.environments.vector import make_vector
     from maml_rl.sb3.vec_env import TaskVecEnv
 
     return TaskVecEnv(make_vector(config, count), tasks)

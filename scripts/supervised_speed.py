@@ -14,7 +14,7 @@ from maml_rl.supervised import omniglot
 from maml_rl.supervised.images import FewShot, ImageClasses
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.sinusoid import Sinusoid
-from maml_rl.supervised.tasks import DistributionConfig
+from maml_rl.supervised.task_distribution import DistributionConfig
 from maml_rl.systems.maml import MAML
 from maml_rl.systems.maml_config import Config, InnerConfig
 

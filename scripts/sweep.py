@@ -11,10 +11,10 @@ from pathlib import Path
 
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault
-from maml_rl.run.starting import own_config
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.search import sweep
 from maml_rl.run.sweep.table import table
+from maml_rl.run.training_run import own_config
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,8 +12,8 @@ from maml_rl.run.cli import exit_code
 from maml_rl.run.config import LineParser, config_to_dict, instantiate, parser_for, read_settings, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.folder import RunFolder
-from maml_rl.run.starting import own_config, started
 from maml_rl.run.train import train
+from maml_rl.run.training_run import own_config, started
 
 # What may differ when a run goes on; anything else would make it another run.
 _EXTENDABLE = {"iterations", "data"}

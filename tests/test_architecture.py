@@ -1,4 +1,4 @@
-"""Who may import whom: scripts -> run -> systems -> {rl, ...} -> core, envs -> rl/tasks.py, and no cycles."""
+"""Who may import whom: scripts -> run -> systems -> {rl, ...} -> core, envs -> rl/environments/task_env.py, and no cycles."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ ALLOWED = {
     "maml_rl.sb3": {"maml_rl.sb3", "maml_rl.rl", "maml_rl.core"},
     "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.sb3", "maml_rl.supervised", "maml_rl.core"},
     "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core", "maml_rl"},
-    "envs": {"envs", "maml_rl.rl.tasks"},
+    "envs": {"envs", "maml_rl.rl.environments.task_env"},
 }
 FILES = [path for package in ("maml_rl", "envs") for path in sorted((ROOT / package).rglob("*.py"))]
 

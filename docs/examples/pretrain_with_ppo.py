@@ -16,7 +16,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from maml_rl.rl.vector import EnvironmentConfig, make_vector
+from maml_rl.rl.environments.vector import EnvironmentConfig, make_vector
 from maml_rl.sb3.vec_env import TaskVecEnv
 
 ENVIRONMENTS, SEED, ROUND = 32, 1, 100_000

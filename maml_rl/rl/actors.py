@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maml_rl.core.types import Params
 from maml_rl.rl.policies import Policy
-from maml_rl.rl.recurrent import RecurrentPolicy
+from maml_rl.rl.recurrent.gru_policy import RecurrentPolicy
 
 __all__ = ["Actor", "Remembering", "Steady"]
 

@@ -13,10 +13,10 @@ from maml_rl.core.tree import expand, map_tree
 from maml_rl.core.types import Params
 from maml_rl.rl import baselines
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
-from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.losses import RLBatch, sample_weights
+from maml_rl.rl.policy_learner import PolicyLearner
 from maml_rl.rl.sampler import Sampler
-from maml_rl.rl.tasks import Task
 from maml_rl.rl.trajectories import Trajectories
 
 __all__ = [

@@ -11,10 +11,10 @@ from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
 from maml_rl.core.types import Params
+from maml_rl.rl.environments.task_env import Task, TaskError, plain_task
+from maml_rl.rl.environments.vector import EnvironmentConfig, horizon_of, make_vector
 from maml_rl.rl.policies import Policy
-from maml_rl.rl.tasks import Task, TaskError, plain_task
 from maml_rl.rl.trajectories import Trajectories
-from maml_rl.rl.vector import EnvironmentConfig, horizon_of, make_vector
 
 __all__ = ["Sampler", "SimulationError", "Watch", "drawing_seed", "task_seeds"]
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from maml_rl.rl.vector import make_single
+from maml_rl.rl.environments.vector import make_single
 from maml_rl.run.curves import Curves, draw_curves
 from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import Evaluation
-from maml_rl.run.opening import OpenedRun
+from maml_rl.run.finished_run import OpenedRun
 from maml_rl.systems.maml import Measured
 
 __all__ = ["Options", "draw_fits", "evaluation_of", "is_oracle", "with_defaults"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from maml_rl.rl.actors import Actor
-from maml_rl.rl.tasks import Task
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.run.errors import RunFault, UsageError
 
 __all__ = ["ENDINGS", "Pane", "check_ending", "film", "picture", "record"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from maml_rl.rl.tasks import Task, VectorTaskEnv
+from maml_rl.rl.environments.task_env import Task, VectorTaskEnv
 
 __all__ = ["TaskVecEnv"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from maml_rl.supervised.image_files import cached, decode
 from maml_rl.supervised.images import FewShot, ImageClasses
-from maml_rl.supervised.tasks import Split
+from maml_rl.supervised.task_distribution import Split
 
 __all__ = ["class_folders", "mini_imagenet"]
 

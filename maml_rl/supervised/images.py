@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maml_rl.supervised.tasks import Labelled, Split, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, Split, TaskBatch
 
 __all__ = ["FewShot", "ImageClasses"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from maml_rl.supervised.tasks import Labelled, Split, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, Split, TaskBatch
 
 __all__ = ["Sinusoid"]
 

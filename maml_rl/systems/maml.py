@@ -17,9 +17,9 @@ from torch import Tensor
 from maml_rl.core.optimisers import adam_start, adam_step, cosine
 from maml_rl.core.rules import initial_rates, listed, named_rates, proximal_sgd, sgd
 from maml_rl.core.types import Params, Rule
-from maml_rl.supervised.learner import Learner, Meta, MetaLoss, ensemble
+from maml_rl.supervised.network_learner import Learner, Meta, MetaLoss, ensemble
 from maml_rl.supervised.networks import network_for
-from maml_rl.supervised.tasks import Split, TaskBatch, distribution_for
+from maml_rl.supervised.task_distribution import Split, TaskBatch, distribution_for
 from maml_rl.systems.maml_config import Config, adapts, mode_at, objective_at, rule_of, schedule_of
 from maml_rl.systems.settings import device_of
 

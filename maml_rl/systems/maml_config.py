@@ -14,7 +14,7 @@ from maml_rl.core.rules import constant, learned_rates, listed, proximal_sgd, sg
 from maml_rl.core.rules.sgd import Schedule
 from maml_rl.core.types import Rule
 from maml_rl.supervised.networks import OPTIONS, Network, NetworkConfig
-from maml_rl.supervised.tasks import DistributionConfig
+from maml_rl.supervised.task_distribution import DistributionConfig
 from maml_rl.systems.settings import changed_in_vain, objective_of, require
 
 __all__ = [

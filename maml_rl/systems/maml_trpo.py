@@ -6,7 +6,7 @@ from typing import Any, Literal
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.rl.collect import Collected
 from maml_rl.rl.losses import INNER_LOSSES
-from maml_rl.rl.trpo import meta_step
+from maml_rl.rl.updates.trpo import meta_step
 from maml_rl.systems.meta_policy import MetaPolicySystem
 from maml_rl.systems.meta_policy_config import InnerConfig, MetaPolicyConfig, ObjectiveConfig
 from maml_rl.systems.settings import require

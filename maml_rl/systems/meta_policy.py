@@ -16,12 +16,12 @@ from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
 from maml_rl.rl.baselines import features
 from maml_rl.rl.collect import Collected, collect, pooled_baseline, sampling_credits
-from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.vector import held_out
 from maml_rl.rl.losses import INNER_LOSSES
-from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.tasks import Task
-from maml_rl.rl.vector import held_out
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from maml_rl.systems.meta_policy_config import adapts, mode_of, objective_at, rule_of, schedule_of
 from maml_rl.systems.policy_system import PolicySystem, return_metrics
 

@@ -10,8 +10,8 @@ from maml_rl.core.rules import halved_after_first, learned_rates, listed, only, 
 from maml_rl.core.rules.sgd import Schedule
 from maml_rl.core.types import Rule
 from maml_rl.rl.collect import EstimatorConfig
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import CONTEXT, Policy, PolicyConfig
-from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.systems.settings import changed_in_vain, objective_of, require
 
 __all__ = [

@@ -10,9 +10,9 @@ import torch
 from numpy.random import SeedSequence
 
 from maml_rl.rl.collect import Collected
+from maml_rl.rl.environments.task_env import Task, VectorTaskEnv
+from maml_rl.rl.environments.vector import EnvironmentConfig, held_out, make_single
 from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
-from maml_rl.rl.tasks import Task, VectorTaskEnv
-from maml_rl.rl.vector import EnvironmentConfig, held_out, make_single
 from maml_rl.systems.settings import device_of
 
 __all__ = ["HeldOut", "PolicySystem", "return_metrics"]

@@ -8,8 +8,8 @@ import torch
 
 from maml_rl.core.optimisers import adam_start
 from maml_rl.core.types import Params
-from maml_rl.rl.clipped import ClippedSettings, clipped_step, next_penalties
 from maml_rl.rl.collect import Collected
+from maml_rl.rl.updates.clipped_surrogate import ClippedSettings, clipped_step, next_penalties
 from maml_rl.systems.meta_policy import MetaPolicySystem
 from maml_rl.systems.meta_policy_config import InnerConfig, MetaPolicyConfig, ObjectiveConfig
 from maml_rl.systems.settings import changed_in_vain, require

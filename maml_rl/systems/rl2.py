@@ -12,11 +12,11 @@ from numpy.random import PCG64, Generator, SeedSequence
 
 from maml_rl.core.optimisers import adam_start
 from maml_rl.rl.collect import Collected
-from maml_rl.rl.ppo import PPOConfig, ppo_update, prepare_trials, with_returns
-from maml_rl.rl.recurrent import RecurrentConfig, recurrent_for
-from maml_rl.rl.tasks import Task
-from maml_rl.rl.trials import pack, sample_trials
-from maml_rl.rl.vector import EnvironmentConfig, held_out
+from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.vector import EnvironmentConfig, held_out
+from maml_rl.rl.recurrent.gru_policy import RecurrentConfig, recurrent_for
+from maml_rl.rl.recurrent.trial_sampling import pack, sample_trials
+from maml_rl.rl.updates.ppo import PPOConfig, ppo_update, prepare_trials, with_returns
 from maml_rl.systems.policy_system import PolicySystem, return_metrics
 from maml_rl.systems.settings import require
 

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 from envs.mujoco_tasks import MujocoTask, single
 from envs.ranges import Interval
-from maml_rl.rl.tasks import TaskEnv, TaskError, VectorTaskEnv
+from maml_rl.rl.environments.task_env import TaskEnv, TaskError, VectorTaskEnv
 
 
 class Case(NamedTuple):

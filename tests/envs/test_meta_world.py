@@ -50,7 +50,7 @@ def test_splits_are_the_benchmarks() -> None:
 
 
 def test_it_has_no_fault() -> None:
-    from maml_rl.rl.checking import check_task_env
+    from maml_rl.rl.environments.checking import check_task_env
 
     found = check_task_env("envs:MetaWorldML1-v0")
     assert [finding for finding in found if finding.serious or "render" in finding.text] == []

@@ -10,7 +10,7 @@ import torch
 from maml_rl.core import conjugate_gradient, first_order, unrolled
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.supervised.networks import NetworkConfig
-from maml_rl.supervised.tasks import DistributionConfig, Labelled, TaskBatch
+from maml_rl.supervised.task_distribution import DistributionConfig, Labelled, TaskBatch
 from maml_rl.systems import SYSTEMS
 from maml_rl.systems.maml import MAML
 from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig

@@ -10,10 +10,10 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 from maml_rl.core import Mode, Objective, final, listed, sgd
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
-from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
-from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 
 RATES = (0.3, 0.15, 0.15, 0.15)
 TASKS, EPISODES, STEPS = 3, 2, 5

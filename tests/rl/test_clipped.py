@@ -9,9 +9,9 @@ from torch import Tensor
 from maml_rl.core import adam_start, first_order, unrolled
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
-from maml_rl.rl.clipped import ClippedSettings, clipped_loss, clipped_step, next_penalties
 from maml_rl.rl.losses import RLBatch
-from maml_rl.rl.meta_problem import MetaProblem
+from maml_rl.rl.updates.clipped_surrogate import ClippedSettings, clipped_loss, clipped_step, next_penalties
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from tests.rl import reference
 
 CLIP = 0.05

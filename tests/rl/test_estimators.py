@@ -6,9 +6,9 @@ from torch import Tensor
 
 from maml_rl.core import constant, final, sgd, unrolled
 from maml_rl.core.tree import flatten, unflatten
-from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch, thinned
-from maml_rl.rl.meta_problem import MetaProblem
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from tests.rl import enumeration as mdp
 from tests.rl.enumeration import RATE
 

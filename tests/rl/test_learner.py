@@ -10,10 +10,10 @@ from maml_rl.core import Rule, final, first_order, initial_rates, learned_rates,
 from maml_rl.core.rules import named_rates
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
-from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import INNER_LOSSES
-from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import CONTEXT, PolicyConfig, gaussian_mlp, without_context
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from maml_rl.systems.meta_policy_config import InnerConfig, adapts, rule_of
 from tests.rl.reference import RATES, initial, make_batches, make_policy
 

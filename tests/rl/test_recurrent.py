@@ -13,12 +13,12 @@ from torch import Tensor
 from maml_rl.core.optimisers import adam_start
 from maml_rl.rl.actors import Remembering
 from maml_rl.rl.advantages import generalised_advantages
-from maml_rl.rl.ppo import PPOBatch, PPOConfig, ppo_terms, ppo_update, prepare_trials, with_returns
-from maml_rl.rl.recurrent import RecurrentConfig, RecurrentPolicy, recurrent_for
+from maml_rl.rl.environments.vector import EnvironmentConfig
+from maml_rl.rl.recurrent.gru_policy import RecurrentConfig, RecurrentPolicy, recurrent_for
+from maml_rl.rl.recurrent.trial_sampling import Trials, blank, pack, play, sample_trials
 from maml_rl.rl.sampler import Sampler, SimulationError, task_seeds
 from maml_rl.rl.trajectories import Trajectories
-from maml_rl.rl.trials import Trials, blank, pack, play, sample_trials
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.updates.ppo import PPOBatch, PPOConfig, ppo_terms, ppo_update, prepare_trials, with_returns
 
 CPU = torch.device("cpu")
 SMALL = RecurrentConfig(units=6, encoder=[5], output_scale=1.0)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from maml_rl.core.tree import expand
+from maml_rl.rl.environments.vector import EnvironmentConfig, EnvironmentError, make_vector
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
 from maml_rl.rl.sampler import _ACTIONS, _RESETS, Sampler, SimulationError, _child, drawing_seed, task_seeds
 from maml_rl.rl.trajectories import Trajectories
-from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_vector
 
 CPU = torch.device("cpu")
 FIELDS = [name for name in Trajectories.__dataclass_fields__ if name != "successes"]

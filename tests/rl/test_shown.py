@@ -7,9 +7,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from maml_rl.rl.checking import check_task_env
-from maml_rl.rl.shown import numbers_of
-from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, make_single, make_vector
+from maml_rl.rl.environments.checking import check_task_env
+from maml_rl.rl.environments.task_observation import numbers_of
+from maml_rl.rl.environments.vector import EnvironmentConfig, EnvironmentError, make_single, make_vector
 
 NAVIGATION = EnvironmentConfig(show_task=True)
 TASKS: list[Any] = [{"goal": [0.1, -0.2]}, {"goal": [0.3, 0.4]}]

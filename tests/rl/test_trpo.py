@@ -9,10 +9,10 @@ from torch import Tensor
 from maml_rl.core import TrustRegion, first_order, uniform, unrolled, weighted
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Params
-from maml_rl.rl.agreement import SamplerMismatchError
 from maml_rl.rl.losses import RLBatch, thinned
-from maml_rl.rl.meta_problem import MetaProblem
-from maml_rl.rl.trpo import meta_step
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.updates.sampler_agreement import SamplerMismatchError
+from maml_rl.rl.updates.trpo import meta_step
 from tests.rl import reference
 
 CASES = [

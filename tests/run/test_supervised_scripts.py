@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from maml_rl.run import held_out
-from maml_rl.run.opening import open_run
+from maml_rl.run.finished_run import open_run
 from maml_rl.systems.maml import MAML
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.records import Records

@@ -15,9 +15,9 @@ pytest.importorskip("stable_baselines3")
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from maml_rl.rl.environments.vector import EnvironmentConfig, make_single, make_vector
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.vector import EnvironmentConfig, make_single, make_vector
-from maml_rl.run.opening import open_run
+from maml_rl.run.finished_run import open_run
 from maml_rl.sb3.policy import params_of, to_ppo
 from maml_rl.sb3.vec_env import TaskVecEnv
 from maml_rl.systems.maml_trpo import MAMLTRPO, Config

@@ -11,7 +11,7 @@ pytest.importorskip("stable_baselines3")
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from maml_rl.rl.vector import EnvironmentConfig, make_vector
+from maml_rl.rl.environments.vector import EnvironmentConfig, make_vector
 from maml_rl.sb3.vec_env import TaskVecEnv
 
 SEED, COUNT = 11, 3

@@ -25,11 +25,11 @@ from maml_rl.core import (
 from maml_rl.core.rules import RATES
 from maml_rl.core.types import Params
 from maml_rl.supervised.batch_norm import batch_norm
-from maml_rl.supervised.learner import Learner, Meta, ensemble
 from maml_rl.supervised.losses import accuracy
+from maml_rl.supervised.network_learner import Learner, Meta, ensemble
 from maml_rl.supervised.networks import Network, NetworkConfig, conv4, from_module, mlp, network_for
 from maml_rl.supervised.sinusoid import Sinusoid
-from maml_rl.supervised.tasks import Labelled, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, TaskBatch
 
 RATE = 0.05
 KIND = torch.float64

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from maml_rl.supervised.networks import NetworkConfig
-from maml_rl.supervised.tasks import DistributionConfig
+from maml_rl.supervised.task_distribution import DistributionConfig
 from maml_rl.systems.maml import MAML
 from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig, mode_at, objective_at
 
@@ -333,7 +333,7 @@ def test_a_loss_that_is_not_finite_names_its_tasks() -> None:
 MINE = '''
 import numpy as np
 import torch
-from maml_rl.supervised.tasks import Labelled, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, TaskBatch
 
 
 class Lines:
@@ -425,7 +425,7 @@ def test_a_distribution_from_elsewhere_plugs_in(tmp_path: Path, monkeypatch: pyt
 def test_labels_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "labels_of_somebody_else.py").write_text(
         "import torch\n"
-        "from maml_rl.supervised.tasks import Labelled, TaskBatch\n"
+        "from maml_rl.supervised.task_distribution import Labelled, TaskBatch\n"
         "class Coins:\n"
         "    kind, input_shape, outputs = 'classification', (1,), 2\n"
         "    def sample(self, generator, tasks, support, query, split):\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import PolicyConfig
 from maml_rl.rl.sampler import drawing_seed
-from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.systems.maml_trpo import MAMLTRPO, Config, InnerConfig, OuterConfig
 
 NAVIGATION = Config(

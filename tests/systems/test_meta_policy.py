@@ -10,9 +10,9 @@ from maml_rl.core.tree import flatten
 from maml_rl.rl.advantages import discounted_returns
 from maml_rl.rl.baselines import features
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect, pooled_baseline, prepare, sampling_credits
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import PolicyConfig
 from maml_rl.rl.sampler import drawing_seed, task_seeds
-from maml_rl.rl.vector import EnvironmentConfig
 from maml_rl.systems import SYSTEMS, maml_trpo, promp, reptile
 from maml_rl.systems.meta_policy import MetaPolicySystem
 from maml_rl.systems.meta_policy_config import InnerConfig

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from maml_rl.rl.ppo import PPOConfig
-from maml_rl.rl.recurrent import RecurrentConfig
+from maml_rl.rl.environments.vector import EnvironmentConfig
+from maml_rl.rl.recurrent.gru_policy import RecurrentConfig
 from maml_rl.rl.sampler import drawing_seed
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.updates.ppo import PPOConfig
 from maml_rl.systems.rl2 import RL2, Config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,15 +13,15 @@ from maml_rl.core.rules import constant, halved_after_first, only, sgd
 from maml_rl.core.tree import flatten
 from maml_rl.core.trust_region import TrustRegion
 from maml_rl.core.types import Rule
-from maml_rl.rl.clipped import ClippedSettings, clipped_step
 from maml_rl.rl.collect import Collected, EstimatorConfig, collect, sampling_credits
-from maml_rl.rl.learner import PolicyLearner
+from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.losses import INNER_LOSSES
-from maml_rl.rl.meta_problem import MetaProblem
 from maml_rl.rl.policies import PolicyConfig
+from maml_rl.rl.policy_learner import PolicyLearner
 from maml_rl.rl.sampler import drawing_seed, task_seeds
-from maml_rl.rl.trpo import meta_step
-from maml_rl.rl.vector import EnvironmentConfig
+from maml_rl.rl.updates.clipped_surrogate import ClippedSettings, clipped_step
+from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.updates.trpo import meta_step
 from maml_rl.systems import SYSTEMS, maml_trpo, promp, reptile
 from maml_rl.systems.meta_policy import MetaPolicySystem
 from maml_rl.systems.meta_policy_config import InnerConfig

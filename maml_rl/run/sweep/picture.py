@@ -8,7 +8,7 @@ from typing import Any
 from maml_rl.run.figure import save_figure
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
-from maml_rl.run.sweep.trials import Trial, ranked
+from maml_rl.run.sweep.trial_results import Trial, ranked
 
 __all__ = ["draw"]
 

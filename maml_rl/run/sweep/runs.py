@@ -10,9 +10,9 @@ from typing import Any
 from maml_rl.run.compare import read_progress
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
-from maml_rl.run.starting import started
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.train import train
+from maml_rl.run.training_run import started
 
 __all__ = ["measured", "train_run"]
 

@@ -14,7 +14,7 @@ from maml_rl.run.sweep.options import Options, dump_options, require_same_option
 from maml_rl.run.sweep.picture import draw
 from maml_rl.run.sweep.study import OpenedStudy, alone, current_trial, open_study, require_optuna
 from maml_rl.run.sweep.table import shown, write_best, write_table
-from maml_rl.run.sweep.trials import Trial, judge, ranked, trial_of
+from maml_rl.run.sweep.trial_results import Trial, judge, ranked, trial_of
 
 __all__ = ["sweep"]
 

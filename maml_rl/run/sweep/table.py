@@ -12,7 +12,7 @@ from maml_rl.run.files import write_text
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
-from maml_rl.run.sweep.trials import Trial, ranked
+from maml_rl.run.sweep.trial_results import Trial, ranked
 
 __all__ = ["shown", "table", "write_best", "write_table"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from maml_rl.supervised.tasks import Labelled, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, TaskBatch
 
 
 class Waves:

@@ -14,7 +14,7 @@ from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.losses import clipped_surrogate, divergence
-from maml_rl.rl.meta_problem import MetaProblem, Target, require_finite, weighted_surrogate
+from maml_rl.rl.updates.meta_surrogate import MetaProblem, Target, require_finite, weighted_surrogate
 
 __all__ = ["ClippedReport", "ClippedSettings", "clipped_loss", "clipped_step", "next_penalties"]
 

@@ -14,8 +14,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from maml_rl.rl.shown import TaskShown, TasksShown
-from maml_rl.rl.tasks import Task, TaskEnv, VectorTaskEnv
+from maml_rl.rl.environments.task_env import Task, TaskEnv, VectorTaskEnv
+from maml_rl.rl.environments.task_observation import TaskShown, TasksShown
 
 __all__ = ["EnvironmentConfig", "EnvironmentError", "held_out", "horizon_of", "make_single", "make_vector"]
 
@@ -85,7 +85,7 @@ def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
         missing = [name for name in ("sample_tasks", "set_task") if not hasattr(env.unwrapped, name)]
         raise EnvironmentError(
             f"environment {config.id!r} is not a task distribution: {type(env.unwrapped).__name__} lacks "
-            f"{' and '.join(missing)}. Implement the two methods of maml_rl.rl.tasks.TaskEnv."
+            f"{' and '.join(missing)}. Implement the two methods of maml_rl.rl.environments.task_env.TaskEnv."
         )
     flat = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
     seen = env if flat else gym.wrappers.FlattenObservation(env)
@@ -104,8 +104,8 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
             return _attempt(config, lambda: TasksShown(native)) if config.show_task else native
         if config.backend == "native":
             raise EnvironmentError(
-                f"environment {config.id!r} has no native vector version that is a maml_rl.rl.tasks.VectorTaskEnv; "
-                "use backend 'sync'."
+                f"environment {config.id!r} has no native vector version that is a "
+                "maml_rl.rl.environments.task_env.VectorTaskEnv; use backend 'sync'."
             )
     if config.vector_arguments:
         raise EnvironmentError("`vector_arguments` are for native vector versions; backend sync or async has none.")

@@ -12,8 +12,8 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from maml_rl.rl.tasks import Task, TaskError, VectorTaskEnv, plain_task
-from maml_rl.rl.vector import EnvironmentConfig, EnvironmentError, held_out, make_single, make_vector
+from maml_rl.rl.environments.task_env import Task, TaskError, VectorTaskEnv, plain_task
+from maml_rl.rl.environments.vector import EnvironmentConfig, EnvironmentError, held_out, make_single, make_vector
 
 __all__ = ["Finding", "check_task_env"]
 
@@ -301,8 +301,8 @@ def _vector(config: EnvironmentConfig, env: gym.Env) -> Iterator[Finding]:
         ):
             yield Finding(
                 False,
-                "the vector version is not used, for it lacks something of maml_rl.rl.tasks.VectorTaskEnv: "
-                "sample_tasks, set_tasks, autoreset DISABLED.",
+                "the vector version is not used, for it lacks something of "
+                "maml_rl.rl.environments.task_env.VectorTaskEnv: sample_tasks, set_tasks, autoreset DISABLED.",
             )
             return
         yield from _compared(envs, env, _drawn(env, _SEED)[:2])

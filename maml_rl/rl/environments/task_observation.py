@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from maml_rl.rl.tasks import Task, TaskEnv, VectorTaskEnv, plain_task
+from maml_rl.rl.environments.task_env import Task, TaskEnv, VectorTaskEnv, plain_task
 
 __all__ = ["TaskShown", "TasksShown", "numbers_of"]
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from maml_rl.core.types import Params
 from maml_rl.rl.distributions import Distribution
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.policies import Policy
-from maml_rl.rl.recurrent import RecurrentPolicy
+from maml_rl.rl.recurrent.gru_policy import RecurrentPolicy
 from maml_rl.rl.sampler import Sampler
-from maml_rl.rl.tasks import Task
 from maml_rl.rl.trajectories import Trajectories
 
 __all__ = ["Memory", "Trials", "blank", "pack", "play", "sample_trials"]

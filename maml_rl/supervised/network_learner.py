@@ -15,7 +15,7 @@ from maml_rl.core.types import Params, Rule
 from maml_rl.supervised.batch_norm import moved_statistics
 from maml_rl.supervised.losses import accuracy, cross_entropy, squared_error
 from maml_rl.supervised.networks import Network
-from maml_rl.supervised.tasks import Labelled, TaskBatch
+from maml_rl.supervised.task_distribution import Labelled, TaskBatch
 
 __all__ = ["Learner", "Meta", "MetaLoss", "ensemble"]
 

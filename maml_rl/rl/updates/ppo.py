@@ -10,11 +10,11 @@ from torch import Tensor
 from maml_rl.core.optimisers import AdamState, adam_step
 from maml_rl.core.types import Params
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
-from maml_rl.rl.agreement import require_agreement
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.losses import clipped_gains
-from maml_rl.rl.recurrent import RecurrentPolicy
-from maml_rl.rl.trials import Trials
+from maml_rl.rl.recurrent.gru_policy import RecurrentPolicy
+from maml_rl.rl.recurrent.trial_sampling import Trials
+from maml_rl.rl.updates.sampler_agreement import require_agreement
 
 __all__ = ["PPOBatch", "PPOConfig", "PPOTerms", "ppo_terms", "ppo_update", "prepare_trials", "with_returns"]
 

@@ -17,10 +17,10 @@ from maml_rl.core.linalg import Linearisation, linearise
 from maml_rl.core.objectives import Objective, Point
 from maml_rl.core.tree import take, unflatten
 from maml_rl.core.types import Params
-from maml_rl.rl.agreement import require_agreement
 from maml_rl.rl.distributions import Distribution
-from maml_rl.rl.learner import PolicyLearner
 from maml_rl.rl.losses import RLBatch, credit, divergence, surrogate, thinned
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.rl.updates.sampler_agreement import require_agreement
 
 __all__ = ["MetaProblem", "Target", "require_finite", "weighted_surrogate"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from maml_rl.rl.tasks import Task
-from maml_rl.rl.vector import EnvironmentConfig, make_single
+from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.vector import EnvironmentConfig, make_single
 from maml_rl.run.errors import UsageError
 
 __all__ = ["accepted_task", "task_from_json"]

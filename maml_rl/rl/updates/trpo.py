@@ -6,7 +6,7 @@ from maml_rl.core.linalg import diagonal
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.trust_region import Report, TrustRegion, trust_region_step
 from maml_rl.core.types import Params
-from maml_rl.rl.meta_problem import MetaProblem, require_finite
+from maml_rl.rl.updates.meta_surrogate import MetaProblem, require_finite
 
 __all__ = ["meta_step"]
 

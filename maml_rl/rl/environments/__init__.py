@@ -1,0 +1,1 @@
+"""Task environments: the protocol, vectors of them, the oracle's view, and checks of an environment of one's own."""

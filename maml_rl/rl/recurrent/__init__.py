@@ -1,0 +1,1 @@
+"""Recurrent policies and the trials that they live through."""

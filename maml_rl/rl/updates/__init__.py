@@ -1,0 +1,1 @@
+"""Meta-updates of policies over stored trajectories."""

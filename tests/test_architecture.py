@@ -1,4 +1,4 @@
-"""Who may import whom: scripts -> run -> systems -> {rl, ...} -> core, envs -> rl/environments/task_env.py, and no cycles."""
+"""Who may import whom: scripts -> run -> systems -> rooms -> core; envs know the task protocol alone; no cycles."""
 
 import ast
 from pathlib import Path

@@ -1,10 +1,9 @@
 """The inner loop that every system shares: from meta-parameters to the path of an adapting learner."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from maml_rl.core.modes import Mode, require_compatible, unrolled
-from maml_rl.core.types import Batch, InnerState, Loss, Params, Rule, Step
+from maml_rl.core.types import Batch, InnerState, Loss, Meta, Params, Rule, Step
 
 __all__ = ["adapt"]
 
@@ -14,7 +13,7 @@ def adapt(
     batches: Sequence[Batch],
     loss: Loss,
     rule: Rule,
-    meta: Any = None,
+    meta: Meta | None = None,
     mode: Mode | None = None,
     first_step: int = 0,
 ) -> list[InnerState]:
@@ -25,9 +24,9 @@ def adapt(
     Args:
         start: the initial parameters, or a state of an earlier path to go on from.
         batches: the data of each inner step; K of them.
-        loss: ``loss(params, batch, step)``, a scalar.
+        loss: ``loss(params, batch, meta, step)``, a scalar and further results.
         rule: the inner update rule, such as `maml_rl.core.rules.sgd`.
-        meta: what the rule reads besides the parameters (learned rates, a network's weights), if anything.
+        meta: the groups of meta-parameters that the loss and the rule read, if any.
         mode: how derivatives pass through the path; unrolled where nothing is said.
         first_step: the index of the first step, for going on from an earlier path.
 
@@ -37,11 +36,8 @@ def adapt(
     Raises:
         ValueError: the mode does not hold for the rule.
     """
-    mode = mode or unrolled()
+    mode, groups = mode or unrolled(), meta or {}
     require_compatible(mode, rule)
-    state = start if isinstance(start, InnerState) else InnerState(start, rule.start(start, meta))
-    step = Step(
-        observe=lambda state, batch, index: rule.observe(loss, state.params, batch, index),
-        move=lambda signal, state, index: rule.move(signal, state, meta, index),
-    )
-    return mode.walk(step, state, batches, first_step)
+    state = start if isinstance(start, InnerState) else InnerState(start, rule.start(start, groups))
+    step = Step(lambda state, batch, meta, index: rule.observe(loss, state, batch, meta, index), rule.move)
+    return mode.walk(step, state, batches, groups, first_step)

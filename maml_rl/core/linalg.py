@@ -1,4 +1,4 @@
-"""Linear algebra without matrices: conjugate gradient, a diagonal, and a function's Jacobian as a pair of products."""
+"""Linear algebra without matrices: conjugate gradient, and a function's Jacobian as a pair of products."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Linearisation", "Solution", "conjugate_gradient", "diagonal", "linearise"]
+__all__ = ["Linearisation", "Solution", "conjugate_gradient", "linearise"]
 
 
 class Solution(NamedTuple):
@@ -23,24 +23,16 @@ def conjugate_gradient(
     iterations: int = 10,
     tolerance: float = 1e-10,
     stops: bool = True,
-    preconditioner: Tensor | None = None,
 ) -> Solution:
     """Solves A x = b for a positive definite A given as x -> A x (Hestenes and Stiefel, 1952).
-
-    A `preconditioner` is a positive diagonal D, [P], that resembles A's: the iteration then runs on D^-1/2 A D^-1/2,
-    and residuals are measured by r'D^-1 r.
 
     Nothing is read back from the device: once the squared residual is below `tolerance` times that of b, or a
     direction without curvature is met, the remaining iterations leave x as it is. On a CPU they are skipped, unless
     `stops` is false: under `vmap` each solution has an end of its own.
     """
     x = torch.zeros_like(b)
-
-    def scaled(vector: Tensor) -> Tensor:
-        return vector if preconditioner is None else vector / preconditioner
-
-    residual, direction = b.clone(), scaled(b).clone()
-    energy = residual @ scaled(residual)
+    residual, direction = b.clone(), b.clone()
+    energy = residual @ residual
     enough = tolerance * energy
     indefinite = torch.zeros_like(energy, dtype=torch.bool)
     readable = stops and b.device.type == "cpu"
@@ -55,32 +47,18 @@ def conjugate_gradient(
         length = torch.where(active, energy / curvature, 0.0)
         x = torch.where(active, x + length * direction, x)
         residual = torch.where(active, residual - length * image, residual)
-        next_energy = residual @ scaled(residual)
-        direction = torch.where(active, scaled(residual) + next_energy / energy * direction, direction)
+        next_energy = residual @ residual
+        direction = torch.where(active, residual + next_energy / energy * direction, direction)
         energy = torch.where(active, next_energy, energy)
     return Solution(x, residual, indefinite)
 
 
-def diagonal(product: Callable[[Tensor], Tensor], probes: Tensor) -> Tensor:
-    """An estimate of A's diagonal, mean over probes v of v * A v (Bekas, Kokiopoulou and Saad, 2007), [P].
-
-    It has the right mean and a spread that other entries of a row make. Estimates below a hundredth of their mean are
-    raised to it, so that the result is positive.
-
-    Args:
-        product: x -> A x.
-        probes: vectors of independent entries -1 and 1, [R, P].
-    """
-    estimate = torch.stack([probe * product(probe) for probe in probes]).mean(0)
-    return estimate.clamp_min(0.01 * estimate.mean().clamp_min(1e-30))
-
-
 class Linearisation(NamedTuple):
-    """A function at a point: its value, v -> J v, and w -> J' w, both reusable without evaluating it again."""
+    """A function at a point: its value, v -> J v and w -> J' w, both reusable without evaluating it again."""
 
     value: tuple[Tensor, ...]
-    push: Callable[[Tensor], tuple[Tensor, ...]]
-    pull: Callable[[tuple[Tensor, ...]], Tensor]
+    jvp: Callable[[Tensor], tuple[Tensor, ...]]
+    vjp: Callable[[tuple[Tensor, ...]], Tensor]
 
 
 def linearise(function: Callable[[Tensor], tuple[Tensor, ...]], point: Tensor) -> Linearisation:
@@ -98,11 +76,11 @@ def linearise(function: Callable[[Tensor], tuple[Tensor, ...]], point: Tensor) -
     dual = tuple(torch.zeros_like(part, requires_grad=True) for part in value)
     (pulled,) = torch.autograd.grad(value, point, dual, create_graph=True)
 
-    def push(tangent: Tensor) -> tuple[Tensor, ...]:
+    def jvp(tangent: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(pulled, dual, tangent, retain_graph=True)
 
-    def pull(cotangent: tuple[Tensor, ...]) -> Tensor:
+    def vjp(cotangent: tuple[Tensor, ...]) -> Tensor:
         (result,) = torch.autograd.grad(value, point, cotangent, retain_graph=True)
         return result
 
-    return Linearisation(tuple(part.detach() for part in value), push, pull)
+    return Linearisation(tuple(part.detach() for part in value), jvp, vjp)

@@ -1,4 +1,4 @@
-"""Parameter trees: dictionaries of tensors seen as one flat vector, and mapped leaf by leaf."""
+"""Trees of tensors (nestings of tuples, lists and dictionaries) seen as one flat vector, and mapped leaf by leaf."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree  # the registry torch.func itself walks; torch has no public one
 
-from maml_rl.core.types import Params
-
-__all__ = ["detach", "expand", "flatten", "map_tree", "take", "unflatten"]
+__all__ = ["detach", "expand", "flatten", "map_tree", "place", "select", "take", "unflatten"]
 
 Tree = TypeVar("Tree")
 
 
-def map_tree(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
-    """Applies `function` to every tensor of a nesting of tuples, lists and dictionaries; other leaves stay."""
+def map_tree(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Applies `function` to every tensor of a tree, and to the tensors of `others` at the same places."""
+    if others:
+        return _pytree.tree_map(function, tree, *others)  # type: ignore[no-any-return]
     return _pytree.tree_map_only(Tensor, function, tree)  # type: ignore[no-any-return]
 
 
@@ -24,29 +24,45 @@ def detach(tree: Tree) -> Tree:
     return map_tree(Tensor.detach, tree)
 
 
+def place(tree: Tree, device: torch.device) -> Tree:
+    """The same tree on a device."""
+    return map_tree(lambda leaf: leaf.to(device), tree)
+
+
 def take(tree: Tree, start: int, stop: int) -> Tree:
     """Entries `start` to `stop` along the leading dimension of every tensor."""
     return map_tree(lambda leaf: leaf[start:stop], tree)
 
 
-def expand(params: Params, count: int) -> Params:
-    """One copy per task, [N, ...], that shares memory with `params`."""
-    return {name: leaf.expand(count, *leaf.shape) for name, leaf in params.items()}
+def expand(tree: Tree, count: int) -> Tree:
+    """One copy per task, [N, ...], that shares memory with `tree`."""
+    return map_tree(lambda leaf: leaf.expand(count, *leaf.shape), tree)
 
 
-def flatten(params: Params) -> Tensor:
-    """All parameters in one vector, [P], in the order of the dictionary."""
-    return torch.cat([leaf.reshape(-1) for leaf in params.values()])
+def select(mask: Tensor, chosen: Tree, other: Tree) -> Tree:
+    """`chosen` where the mask is true and `other` elsewhere, leaf by leaf; the mask's dimensions lead those of leaves."""
+
+    def leaf_by_leaf(one: Tensor, two: Tensor) -> Tensor:
+        return torch.where(mask.reshape(*mask.shape, *[1] * (one.dim() - mask.dim())), one, two)
+
+    return map_tree(leaf_by_leaf, chosen, other)
 
 
-def unflatten(vector: Tensor, like: Params) -> Params:
-    """The inverse of `flatten`: names and shapes are taken from `like`.
+def flatten(tree: Any) -> Tensor:
+    """All tensors of a tree in one vector, [P], in the tree's order."""
+    return torch.cat([leaf.reshape(-1) for leaf in _pytree.tree_leaves(tree)])
+
+
+def unflatten(vector: Tensor, like: Tree) -> Tree:
+    """The inverse of `flatten`: structure and shapes are taken from `like`.
 
     Raises:
         ValueError: the vector's length is not the number of scalars in `like`.
     """
-    sizes = [leaf.numel() for leaf in like.values()]
+    leaves, structure = _pytree.tree_flatten(like)
+    sizes = [leaf.numel() for leaf in leaves]
     if vector.shape != (sum(sizes),):
         raise ValueError(f"`vector` must be [P] = ({sum(sizes)},), got {tuple(vector.shape)}.")
     pieces = torch.split(vector, sizes)
-    return {name: piece.view(leaf.shape) for (name, leaf), piece in zip(like.items(), pieces, strict=True)}
+    shaped = [piece.view(leaf.shape) for leaf, piece in zip(leaves, pieces, strict=True)]
+    return _pytree.tree_unflatten(shaped, structure)  # type: ignore[no-any-return]

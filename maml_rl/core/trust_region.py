@@ -1,14 +1,45 @@
 """A meta-optimiser: the trust-region step (Schulman et al., 2015, appendix C)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from maml_rl.core.linalg import conjugate_gradient
+from maml_rl.core.meta_optimisers import MetaOptimiser, Update
+from maml_rl.core.tree import flatten, unflatten
+from maml_rl.core.types import Meta
 
-__all__ = ["Report", "TrustRegion", "trust_region_step"]
+__all__ = ["Linearisable", "Linearised", "Report", "TrustRegion", "trust_region", "trust_region_step"]
+
+
+class Linearised(Protocol):
+    """A loss and a divergence around the flat meta-parameters theta, [P], where the divergence is zero."""
+
+    @property
+    def before(self) -> tuple[float, float]:
+        """Loss and divergence at theta."""
+
+    def gradient(self) -> Tensor:
+        """The loss's gradient at theta, [P]."""
+
+    def product(self, vector: Tensor) -> Tensor:
+        """The divergence's curvature at theta times a vector, [P]."""
+
+    def values(self, candidate: Tensor) -> tuple[float, float]:
+        """Loss and divergence elsewhere."""
+
+
+class Linearisable(Protocol):
+    """A problem that a trust region can be laid around."""
+
+    def linearise(self, theta: Tensor) -> Linearised:
+        """The problem around theta, [P].
+
+        Raises:
+            FloatingPointError: its loss there is not finite.
+        """
 
 
 class TrustRegion(NamedTuple):
@@ -45,6 +76,30 @@ class Report(NamedTuple):
     residual: float
 
 
+def trust_region(settings: TrustRegion) -> MetaOptimiser[Linearisable]:
+    """A step of `trust_region_step` on the flat meta-parameters; the same ones where no length was accepted."""
+
+    def update(meta: Meta, memory: Any, problem: Linearisable, iteration: int) -> Update:
+        theta = flatten(meta)
+        local = problem.linearise(theta)
+        reached, report = trust_region_step(
+            theta, local.before, local.gradient(), local.product, local.values, settings
+        )
+        metrics = {
+            "surrogate_before": report.loss_before,
+            "surrogate_after": report.loss_after,
+            "kl_before": report.divergence_before,
+            "kl_after": report.divergence_after,
+            "line_search_steps": float(report.tried),
+            "line_search_rejected": float(not report.accepted),
+            "curvature_indefinite": float(report.indefinite),
+            "cg_residual": report.residual,
+        }
+        return Update(unflatten(reached, meta) if report.accepted else meta, memory, metrics)
+
+    return MetaOptimiser("trust_region", lambda meta: {}, update)
+
+
 def trust_region_step(
     point: Tensor,
     before: tuple[float, float],
@@ -52,7 +107,6 @@ def trust_region_step(
     product: Callable[[Tensor], Tensor],
     evaluate: Callable[[Tensor], tuple[float, float]],
     settings: TrustRegion,
-    preconditioner: Tensor | None = None,
 ) -> tuple[Tensor, Report]:
     """theta' = theta - c^j s x with x = (A + damping)^-1 gradient, s = sqrt(2 radius / x'(A + damping)x).
 
@@ -66,7 +120,6 @@ def trust_region_step(
         product: v -> A v, the curvature of the divergence at theta.
         evaluate: the loss and the divergence at a tried point.
         settings: see `TrustRegion`.
-        preconditioner: of conjugate gradient, an estimate of A's diagonal, [P]; none where nothing is given.
 
     Raises:
         FloatingPointError: the loss or the gradient is not finite.
@@ -78,7 +131,6 @@ def trust_region_step(
         lambda vector: product(vector) + settings.damping * vector,
         gradient,
         settings.cg_iterations,
-        preconditioner=None if preconditioner is None else preconditioner + settings.damping,
     )
     # x'Ax without another product: A x = b - residual.
     curvature = solution.x @ (gradient - solution.residual)

@@ -18,23 +18,38 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-__all__ = ["Batch", "InnerState", "Loss", "Params", "Rule", "Step"]
+__all__ = ["Batch", "InnerState", "Loss", "Memory", "Meta", "Params", "Rule", "Step", "Walk"]
 
 Params: TypeAlias = dict[str, Tensor]
 """Parameters of a learner by name. Leaves have an extra leading dimension N where each task has its own."""
 
+Meta: TypeAlias = dict[str, Params]
+"""Meta-parameters in named groups, such as ``{"policy": ..., "rates": ...}``: what is learned across tasks."""
+
 Batch: TypeAlias = Any
 """Data of one inner step of one task: any nesting of tuples and dictionaries of tensors."""
 
-Loss: TypeAlias = Callable[[Params, Batch, int], Tensor]
-"""``loss(params, batch, step)`` is a scalar; ``step`` counts inner steps from 0."""
+Memory: TypeAlias = Any
+"""What goes on from one step to the next: any nesting of tuples and dictionaries of tensors, ``()`` for nothing."""
+
+Loss: TypeAlias = Callable[[Params, Batch, Meta, int], tuple[Tensor, Any]]
+"""``loss(params, batch, meta, step)`` is a scalar, and whatever else was computed on the way (a tree of tensors, ``()``
+for nothing). ``step`` counts inner steps from 0. A loss reads meta-parameters from ``meta`` and never by closure, so
+that each differentiation mode knows of them."""
 
 
 class InnerState(NamedTuple):
-    """One point of an adaptation path: the learner's parameters and what its update rule remembers."""
+    """One point of an adaptation path.
+
+    Attributes:
+        params: the learner's parameters.
+        memory: what its update rule remembers.
+        aux: what the loss computed besides its value in the step that led here; ``()`` at the start.
+    """
 
     params: Params
-    memory: Any = None
+    memory: Memory = ()
+    aux: Any = ()
 
 
 class Rule(NamedTuple):
@@ -43,21 +58,23 @@ class Rule(NamedTuple):
     Attributes:
         name: how messages call the rule.
         start: ``start(params, meta)`` is the memory before the first step.
-        observe: ``observe(loss, params, batch, step)`` is the signal the rule acts on, usually the gradient.
+        observe: ``observe(loss, state, batch, meta, step)`` is the signal the rule acts on, usually the gradient, and
+            the loss's further results.
         move: ``move(signal, state, meta, step)`` is the next state.
     """
 
     name: str
-    start: Callable[[Params, Any], Any]
-    observe: Callable[[Loss, Params, Batch, int], Any]
-    move: Callable[[Any, InnerState, Any, int], InnerState]
+    start: Callable[[Params, Meta], Memory]
+    observe: Callable[[Loss, InnerState, Batch, Meta, int], tuple[Any, Any]]
+    move: Callable[[Any, InnerState, Meta, int], InnerState]
 
 
 class Step(NamedTuple):
-    """A rule with its loss and meta-parameters filled in: what a differentiation mode receives."""
+    """A rule with its loss filled in: what a differentiation mode receives."""
 
-    observe: Callable[[InnerState, Batch, int], Any]
-    move: Callable[[Any, InnerState, int], InnerState]
+    observe: Callable[[InnerState, Batch, Meta, int], tuple[Any, Any]]
+    move: Callable[[Any, InnerState, Meta, int], InnerState]
 
 
-Walk: TypeAlias = Callable[[Step, InnerState, Sequence[Batch], int], list[InnerState]]
+Walk: TypeAlias = Callable[[Step, InnerState, Sequence[Batch], Meta, int], list[InnerState]]
+"""``walk(step, start, batches, meta, first_step)`` is the adaptation path."""

@@ -1,20 +1,10 @@
 """Inner update rules, one a file."""
 
-from maml_rl.core.rules.learned_rates import RATES, initial_rates, learned_rates, named_rates, without_rates
+from maml_rl.core.rules.adam import adam
+from maml_rl.core.rules.learned_rates import RATES, initial_rates, learned_rates
+from maml_rl.core.rules.momentum import momentum
 from maml_rl.core.rules.partial import only
 from maml_rl.core.rules.proximal import proximal_sgd
-from maml_rl.core.rules.sgd import constant, halved_after_first, listed, sgd
+from maml_rl.core.rules.sgd import sgd
 
-__all__ = [
-    "RATES",
-    "constant",
-    "halved_after_first",
-    "initial_rates",
-    "learned_rates",
-    "listed",
-    "named_rates",
-    "only",
-    "proximal_sgd",
-    "sgd",
-    "without_rates",
-]
+__all__ = ["RATES", "adam", "initial_rates", "learned_rates", "momentum", "only", "proximal_sgd", "sgd"]

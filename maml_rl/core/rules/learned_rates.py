@@ -2,18 +2,16 @@
 for each scalar (Meta-SGD, Li et al., 2017, equation 1).
 """
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
-from maml_rl.core.rules.sgd import Schedule, gradient
-from maml_rl.core.types import InnerState, Params, Rule
+from maml_rl.core.rules.sgd import gradient
+from maml_rl.core.schedules import Schedule
+from maml_rl.core.types import InnerState, Meta, Params, Rule
 
-__all__ = ["RATES", "initial_rates", "learned_rates", "named_rates", "without_rates"]
+__all__ = ["RATES", "initial_rates", "learned_rates"]
 
-RATES = "rates."
-"""What the names of learned rates begin with, among the meta-parameters."""
+RATES = "rates"
+"""The group of meta-parameters that the rule reads."""
 
 
 def initial_rates(params: Params, schedule: Schedule, steps: int, per_scalar: bool = False) -> Params:
@@ -37,14 +35,14 @@ def initial_rates(params: Params, schedule: Schedule, steps: int, per_scalar: bo
 
 
 def learned_rates() -> Rule:
-    """phi_{k+1}[l] = phi_k[l] - a[l, k] grad_l loss(phi_k, batch_k), with a = `meta`, one tensor [K] for each l,
-    or [K, ...] with an entry for each scalar of it.
+    """phi_{k+1}[l] = phi_k[l] - a[l, k] grad_l loss(phi_k, batch_k), with a = ``meta["rates"]``, one tensor [K] for
+    each l, or [K, ...] with an entry for each scalar of it.
 
     The rates are free in sign. Steps beyond the last one learned go on with its rates.
     """
 
-    def move(signal: Params, state: InnerState, meta: Any, step: int) -> InnerState:
-        rates: dict[str, Tensor] = meta
+    def move(signal: Params, state: InnerState, meta: Meta, step: int) -> InnerState:
+        rates = meta[RATES]
         return InnerState(
             {
                 name: leaf - rates[name][min(step, len(rates[name]) - 1)] * signal[name]
@@ -52,15 +50,4 @@ def learned_rates() -> Rule:
             }
         )
 
-    return Rule("learned_rates", lambda params, meta: None, gradient, move)
-
-
-def named_rates(rates: Params) -> Params:
-    """Rates by the names that they have among the meta-parameters."""
-    return {RATES + name: rate for name, rate in rates.items()}
-
-
-def without_rates(theta: Params) -> tuple[Params, Params | None]:
-    """The inverse: meta-parameters without their rates, and the rates; None where there are none."""
-    rates = {name.removeprefix(RATES): leaf for name, leaf in theta.items() if name.startswith(RATES)}
-    return {name: leaf for name, leaf in theta.items() if not name.startswith(RATES)}, rates or None
+    return Rule("learned_rates", lambda params, meta: (), gradient, move)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from maml_rl.core.types import Batch, InnerState, Loss, Params, Rule
+from maml_rl.core.types import Batch, InnerState, Loss, Meta, Params, Rule
 
 __all__ = ["only"]
 
@@ -21,13 +21,17 @@ def only(rule: Rule, adapts: Callable[[str], bool]) -> Rule:
     def part(params: Params) -> Params:
         return {name: leaf for name, leaf in params.items() if adapts(name)}
 
-    def observe(loss: Loss, params: Params, batch: Batch, step: int) -> Any:
+    def observe(loss: Loss, state: InnerState, batch: Batch, meta: Meta, step: int) -> tuple[Any, Any]:
         return rule.observe(
-            lambda moving, data, index: loss({**params, **moving}, data, index), part(params), batch, step
+            lambda moving, data, groups, index: loss({**state.params, **moving}, data, groups, index),
+            state._replace(params=part(state.params)),
+            batch,
+            meta,
+            step,
         )
 
-    def move(signal: Any, state: InnerState, meta: Any, step: int) -> InnerState:
-        moved = rule.move(signal, InnerState(part(state.params), state.memory), meta, step)
-        return InnerState({**state.params, **moved.params}, moved.memory)
+    def move(signal: Any, state: InnerState, meta: Meta, step: int) -> InnerState:
+        moved = rule.move(signal, state._replace(params=part(state.params)), meta, step)
+        return moved._replace(params={**state.params, **moved.params})
 
     return Rule(f"{rule.name} of a part", lambda params, meta: rule.start(part(params), meta), observe, move)

@@ -1,9 +1,8 @@
 """Gradient descent that is held to its start (Rajeswaran et al., 2019, equation 3)."""
 
-from typing import Any
-
-from maml_rl.core.rules.sgd import Schedule, gradient
-from maml_rl.core.types import InnerState, Params, Rule
+from maml_rl.core.rules.sgd import gradient
+from maml_rl.core.schedules import Schedule
+from maml_rl.core.types import InnerState, Meta, Params, Rule
 
 __all__ = ["proximal_sgd"]
 
@@ -19,7 +18,7 @@ def proximal_sgd(schedule: Schedule, strength: float) -> Rule:
     if not 0 < strength < float("inf"):
         raise ValueError(f"the proximal strength must be positive and finite, got {strength}.")
 
-    def move(signal: Params, state: InnerState, meta: Any, step: int) -> InnerState:
+    def move(signal: Params, state: InnerState, meta: Meta, step: int) -> InnerState:
         rate, start = schedule(step), state.memory
         moved = {
             name: leaf - rate * (signal[name] + strength * (leaf - start[name])) for name, leaf in state.params.items()

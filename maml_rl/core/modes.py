@@ -43,7 +43,7 @@ def first_order(signal_in_meta: bool = False) -> Mode:
 
     Args:
         signal_in_meta: takes the signal for a constant in the learner's state only, so that meta-parameters of the
-            inner loss (a discount, the coefficients of a penalty) have the derivative of each step, and none through the
+            inner loss (a discount, the coefficients of a penalty) have each step's derivative, and none through the
             steps after it. It costs a mixed second derivative.
     """
     signal = signal_at_constant_state if signal_in_meta else constant_signal

@@ -40,7 +40,7 @@ def expand(tree: Tree, count: int) -> Tree:
 
 
 def select(mask: Tensor, chosen: Tree, other: Tree) -> Tree:
-    """`chosen` where the mask is true and `other` elsewhere, leaf by leaf; the mask's dimensions lead those of leaves."""
+    """`chosen` where the mask is true, `other` elsewhere, leaf by leaf; the mask's dimensions lead those of leaves."""
 
     def leaf_by_leaf(one: Tensor, two: Tensor) -> Tensor:
         return torch.where(mask.reshape(*mask.shape, *[1] * (one.dim() - mask.dim())), one, two)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maml_rl.core.types import Loss, Params
+from maml_rl.core.types import Loss, Meta, Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.policies import Policy
 
@@ -88,9 +88,9 @@ def _log_probability(policy: Policy) -> Loss:
     biased (Foerster et al., 2018, section 3).
     """
 
-    def loss(params: Params, batch: RLBatch, step: int) -> Tensor:
+    def loss(params: Params, batch: RLBatch, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
         log_probs = policy.act(params, batch.observations).log_prob(batch.actions)
-        return -(batch.weights * batch.advantages * log_probs).sum(-1)
+        return -(batch.weights * batch.advantages * log_probs).sum(-1), ()
 
     return loss
 
@@ -102,9 +102,9 @@ def _likelihood_ratio(policy: Policy) -> Loss:
     steps, so it is exact for one step and biased, but quiet, for more.
     """
 
-    def loss(params: Params, batch: RLBatch, step: int) -> Tensor:
+    def loss(params: Params, batch: RLBatch, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
         ratio = (policy.act(params, batch.observations).log_prob(batch.actions) - batch.log_probs).exp()
-        return -(batch.weights * batch.advantages * ratio).sum(-1)
+        return -(batch.weights * batch.advantages * ratio).sum(-1), ()
 
     return loss
 
@@ -118,14 +118,14 @@ def _dice(policy: Policy) -> Loss:
     [c] is c as a constant.
     """
 
-    def loss(params: Params, batch: RLBatch, step: int) -> Tensor:
+    def loss(params: Params, batch: RLBatch, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
         log_probs = policy.act(params, batch.observations).log_prob(batch.actions)
         by_episode = (batch.lengths.shape[-1], -1)
         taken = log_probs.where(batch.weights > 0, 0.0).view(by_episode)
         until = taken.cumsum(-1)
         before = until - taken
         gains = (until - until.detach()).exp() - (before - before.detach()).exp()
-        return -((batch.weights * batch.advantages).view(by_episode) * gains).sum()
+        return -((batch.weights * batch.advantages).view(by_episode) * gains).sum(), ()
 
     return loss
 

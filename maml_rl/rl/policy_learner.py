@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 from maml_rl.core.adapt import adapt
 from maml_rl.core.modes import Mode
-from maml_rl.core.rules.learned_rates import without_rates
-from maml_rl.core.types import InnerState, Params, Rule
+from maml_rl.core.types import InnerState, Meta, Params, Rule
 from maml_rl.rl.losses import InnerLoss, RLBatch
 from maml_rl.rl.policies import Policy
 
-__all__ = ["PolicyLearner"]
+__all__ = ["POLICY", "PolicyLearner"]
+
+POLICY = "policy"
+"""The group of meta-parameters that adaptation starts from."""
 
 
 class PolicyLearner(NamedTuple):
@@ -28,27 +30,16 @@ class PolicyLearner(NamedTuple):
     mode: Mode
     loss: InnerLoss
 
-    def begin(self, theta: Params) -> tuple[Params, Params | None]:
-        """What adaptation begins with, and the learned rates among the meta-parameters, if any."""
-        params, rates = without_rates(theta)
-        return self.policy.fresh(params), rates
+    def begin(self, meta: Meta) -> InnerState:
+        """What adaptation begins with: the policy's parameters, and what the rule remembers before the first step."""
+        start = self.policy.fresh(meta[POLICY])
+        return InnerState(start, self.rule.start(start, meta))
 
-    def path(self, theta: Params, batches: Sequence[RLBatch]) -> list[Params]:
+    def path(self, meta: Meta, batches: Sequence[RLBatch]) -> list[Params]:
         """The parameters at each point of one task's path from meta-parameters on: K + 1 for K batches."""
-        start, rates = self.begin(theta)
-        states = adapt(start, batches, self.loss.of(self.policy), self.rule, rates, self.mode)
+        states = adapt(self.begin(meta), batches, self.loss.of(self.policy), self.rule, meta, self.mode)
         return [state.params for state in states]
 
-    def step(self, params: Params, batch: RLBatch, rates: Params | None, index: int) -> Params:
-        """The parameters after inner step `index` of one task."""
-        memory = self.rule.start(params, rates)
-        states = adapt(
-            InnerState(params, memory),
-            [batch],
-            self.loss.of(self.policy),
-            self.rule,
-            rates,
-            self.mode,
-            index,
-        )
-        return states[-1].params
+    def step(self, state: InnerState, batch: RLBatch, meta: Meta, index: int) -> InnerState:
+        """The state after inner step `index` of one task."""
+        return adapt(state, [batch], self.loss.of(self.policy), self.rule, meta, self.mode, index)[-1]

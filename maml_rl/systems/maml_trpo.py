@@ -1,17 +1,16 @@
 """MAML-TRPO: REINFORCE adapts to each task, a trust-region step moves the initialisation (Finn et al., 2017)."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
-from maml_rl.core.trust_region import TrustRegion
+from maml_rl.core.trust_region import Linearisable, TrustRegion, trust_region
+from maml_rl.core.types import Meta
 from maml_rl.rl.collect import Collected
-from maml_rl.rl.losses import INNER_LOSSES
-from maml_rl.rl.updates.trpo import meta_step
-from maml_rl.systems.meta_policy import MetaPolicySystem
-from maml_rl.systems.meta_policy_config import InnerConfig, MetaPolicyConfig, ObjectiveConfig
+from maml_rl.rl.policy_learner import PolicyLearner
+from maml_rl.systems.meta_policy import MetaPolicySystem, meta_surrogate
+from maml_rl.systems.meta_policy_config import ObjectiveConfig, SurrogateConfig
 from maml_rl.systems.settings import require
 
-__all__ = ["Config", "InnerConfig", "MAMLTRPO", "OuterConfig"]
+__all__ = ["Config", "OuterConfig", "System"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class OuterConfig(ObjectiveConfig):
         line_search_steps: lengths tried (both public codes: 15).
         line_search_shrink: ratio of a tried length to the one before (both public codes: 0.8).
         curvature_share: of the samples that the curvature is estimated from, one in n, n the nearest whole number (both
-            public codes: 1); of the episodes with `inner.loss` "dice", which takes them whole.
-        preconditioner_probes: curvature products spent on a diagonal preconditioner of conjugate gradient; 0 for none.
+            public codes: 1); of the episodes with `estimator.loss` "dice", which takes them whole.
     """
 
     max_kl: float = 0.01
@@ -35,7 +33,6 @@ class OuterConfig(ObjectiveConfig):
     line_search_steps: int = 15
     line_search_shrink: float = 0.8
     curvature_share: float = 1.0
-    preconditioner_probes: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,34 +40,27 @@ class OuterConfig(ObjectiveConfig):
         require("outer.damping", 0 <= self.damping < float("inf"), "finite and at least 0", self.damping)
         require("outer.curvature_share", 0 < self.curvature_share <= 1, "in (0, 1]", self.curvature_share)
         require("outer.line_search_shrink", 0 < self.line_search_shrink < 1, "in (0, 1)", self.line_search_shrink)
-        for name, least in (("cg_iterations", 1), ("line_search_steps", 1), ("preconditioner_probes", 0)):
-            require(f"outer.{name}", getattr(self, name) >= least, f"at least {least}", getattr(self, name))
+        for name in ("cg_iterations", "line_search_steps"):
+            require(f"outer.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True)
-class Config(MetaPolicyConfig):
+class Config(SurrogateConfig):
     """MAML-TRPO. The defaults are Finn et al. (2017) on 2D navigation.
 
     Attributes:
-        system: which system this is a configuration of.
         outer: the meta-update.
     """
 
-    system: Literal["maml_trpo"] = "maml_trpo"
     outer: OuterConfig = field(default_factory=OuterConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.episodes < self.fewest_episodes():
+        if self.takes_whole_episodes and self.episodes < round(1 / self.outer.curvature_share):
             raise ValueError(
                 f"`outer.curvature_share` {self.outer.curvature_share} of {self.episodes} episodes leaves none: "
-                f"`inner.loss` {self.inner.loss!r} takes whole ones."
+                f"`estimator.loss` {self.estimator.loss!r} takes whole ones."
             )
-
-    def fewest_episodes(self) -> int:
-        """One, or as many as leave one for the curvature where it takes whole episodes."""
-        whole = self.inner.steps > 0 and INNER_LOSSES[self.inner.loss].whole_episodes
-        return round(1 / self.outer.curvature_share) if whole else 1
 
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
@@ -79,27 +69,17 @@ class Config(MetaPolicyConfig):
         return super().remarks() + (rounded if share < 1 and round(1 / share) == 1 else [])
 
 
-class MAMLTRPO(MetaPolicySystem):
-    """The wiring of `MetaPolicySystem` with a trust-region step."""
+class System(MetaPolicySystem[Config, Linearisable]):
+    """The wiring: a trust-region step on the surrogate of adapted policies."""
 
-    def update(
-        self, state: dict[str, Any], collected: Collected, iteration: int
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """One trust-region step; the same parameters where no length was accepted."""
-        outer, params = self.config.outer, state["params"]
-        problem = self.problem(params, collected, iteration, curvature_share=outer.curvature_share)
+    def __init__(self, config: Config) -> None:
+        outer = config.outer
         settings = TrustRegion(
             outer.max_kl, outer.cg_iterations, outer.damping, outer.line_search_steps, outer.line_search_shrink
         )
-        count = outer.preconditioner_probes
-        found, report = meta_step(problem, params, settings, self.probes(params, count, iteration) if count else None)
-        return {"params": found}, {
-            "surrogate_before": report.loss_before,
-            "surrogate_after": report.loss_after,
-            "kl_before": report.divergence_before,
-            "kl_after": report.divergence_after,
-            "line_search_steps": float(report.tried),
-            "line_search_rejected": float(not report.accepted),
-            "curvature_indefinite": float(report.indefinite),
-            "cg_residual": report.residual,
-        }
+
+        def problem(learner: PolicyLearner, meta: Meta, collected: Collected, iteration: int) -> Linearisable:
+            share = outer.curvature_share
+            return meta_surrogate(config, learner, meta, collected, iteration, curvature_share=share)
+
+        super().__init__(config, trust_region(settings), problem)

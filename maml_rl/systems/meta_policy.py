@@ -1,92 +1,95 @@
-"""What systems with an inner loop share: collecting, adapting, evaluating. The meta-update is their own."""
+"""What systems with inner steps of a policy share: collecting, adapting, evaluating. A meta-optimiser is a value."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import gymnasium as gym
-import numpy as np
 import torch
-from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
-from maml_rl.core.rules import initial_rates, listed, named_rates, without_rates
-from maml_rl.core.tree import flatten
-from maml_rl.core.types import Params
+from maml_rl.core.meta_optimisers import MetaOptimiser
+from maml_rl.core.rules import RATES, initial_rates
+from maml_rl.core.tree import place
+from maml_rl.core.types import Meta, Params
 from maml_rl.rl.baselines import features
-from maml_rl.rl.collect import Collected, collect, pooled_baseline, sampling_credits
+from maml_rl.rl.collect import Collected, collect
 from maml_rl.rl.environments.task_env import Task
-from maml_rl.rl.environments.vector import held_out
+from maml_rl.rl.estimation import pooled_baseline, sampling_credits
 from maml_rl.rl.losses import INNER_LOSSES
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
-from maml_rl.systems.meta_policy_config import adapts, mode_of, objective_at, rule_of, schedule_of
+from maml_rl.rl.policy_learner import POLICY, PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
+from maml_rl.systems.evaluation import Evaluation, Progress
+from maml_rl.systems.inner import inner_mode, inner_rule, moves, schedule_of
+from maml_rl.systems.meta_policy_config import MetaPolicyConfig, SurrogateConfig
+from maml_rl.systems.meta_policy_use import AdaptedExporter, AdaptedRenderer
+from maml_rl.systems.policy_evaluation import AdaptationOptions, returns_of
 from maml_rl.systems.policy_system import PolicySystem, return_metrics
+from maml_rl.systems.system import Metrics, State
 
-__all__ = ["MetaPolicySystem"]
+__all__ = ["MetaPolicySystem", "meta_surrogate"]
 
-_PROBES = 3  # a stream of random numbers beside those of `PolicySystem`
+ConfigT = TypeVar("ConfigT", bound=MetaPolicyConfig)
+ProblemT = TypeVar("ProblemT")
+
+ProblemOf: TypeAlias = Callable[[PolicyLearner, Meta, Collected, int], ProblemT]
+"""``problem(learner, meta, collected, iteration)`` is what the meta-optimiser moves on."""
 
 
-class MetaPolicySystem(PolicySystem, ABC):
-    """The wiring. State is ``{"params": ...}`` and what the meta-optimiser and a learned baseline remember.
+class MetaPolicySystem(PolicySystem[ConfigT, AdaptationOptions], Generic[ConfigT, ProblemT]):
+    """The wiring. State is ``{"meta", "optimiser"}`` and the weights of a learned baseline.
 
     Every random number comes from (seed, iteration, inner step, task).
 
+    Args:
+        config: of the run.
+        optimiser: how the meta-parameters move.
+        problem: what it moves on, made of what an iteration collected.
+
     Raises:
-        ValueError: a device or an environment there is none of.
+        ValueError: a device or an environment there is none of, or inner steps that move nothing.
     """
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config, config.episodes)
+    Options = AdaptationOptions
+
+    def __init__(self, config: ConfigT, optimiser: MetaOptimiser[ProblemT], problem: ProblemOf[ProblemT]) -> None:
+        super().__init__(config, config.episodes, adapts=config.inner.steps > 0)
         self.policy = policy_for(config.policy, *self.spaces)
+        self._moves = moves(config.inner, self.policy.head)
         self.learner = PolicyLearner(
-            self.policy, rule_of(config.inner, self.policy), mode_of(config.inner), INNER_LOSSES[config.inner.loss]
+            self.policy,
+            inner_rule(config.inner, self._moves),
+            inner_mode(config.inner),
+            INNER_LOSSES[config.estimator.loss],
         )
-        self._require_adapted()
-        if config.start is not None:
-            self.initial_state()  # what is wrong with it is told before any work
+        self._optimiser, self._problem = optimiser, problem
+        params = self.policy.initial(torch.Generator(), self.dtype)
+        if not self._adapted(params):
+            names = ", ".join(self.policy.fresh(params))
+            raise ValueError(f"`inner.adapts` {config.inner.adapts} names none of {names}.")
 
-    @staticmethod
-    def for_use(config: Any) -> Any:
-        """A configuration of held-out tasks, with environments enough to know the spaces: for a trained policy."""
-        environment = held_out(config.environment)
-        return config.for_use(environment)
-
-    def initial_state(self) -> dict[str, Any]:
+    def initial_state(self) -> State:
         """The state before the first meta-iteration."""
-        config = self.config
-        params = self.policy.initial(self.initial_generator(), self.dtype)
-        if config.start is not None:
-            params = _started(config.start, config.policy, params)
-        if config.inner.learned_rates:
-            adapted = self._adapted(params)
-            per_scalar = config.inner.learned_rates == "per_scalar"
-            rates = initial_rates(adapted, schedule_of(config.inner.rate), config.inner.steps, per_scalar)
-            params = params | named_rates(rates)
-        params = {name: leaf.to(self.device) for name, leaf in params.items()}
-        return {"params": params, **self._initial_baseline(), **self.initial_memory(params)}
+        params = self._initial_policy()
+        if self.config.start is not None:
+            params = _started(self.config.start, self.config.policy, params)
+        return self._state(params)
 
-    def initial_memory(self, params: Params) -> dict[str, Any]:
-        """What the meta-optimiser remembers before its first update: nothing, if not said otherwise."""
-        return {}
+    def state_template(self) -> State:
+        """The same from random weights, wherever training started."""
+        return self._state(self._initial_policy())
 
-    @abstractmethod
-    def update(
-        self, state: dict[str, Any], collected: Collected, iteration: int
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """The meta-update: new parameters and memory, and its metrics."""
-
-    def iterate(self, state: dict[str, Any], iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+    def iterate(self, state: State, iteration: int) -> tuple[State, Metrics]:
         """One meta-iteration: the next state, and metrics of the state that came in."""
         config, began = self.config, perf_counter()
         tasks, seeds = self.training_tasks(iteration)
+        learner = self.learner._replace(mode=inner_mode(config.inner, iteration))
         collected = collect(
             self.sampler,
-            self.learner,
-            state["params"],
+            learner,
+            state["meta"],
             tasks,
             seeds,
             config.inner.steps,
@@ -94,42 +97,28 @@ class MetaPolicySystem(PolicySystem, ABC):
             state.get("baseline"),
         )
         gathered = perf_counter()
-        updated, about = self.update(state, collected, iteration)
+        problem = self._problem(learner, state["meta"], collected, iteration)
+        update = self._optimiser.update(state["meta"], state["optimiser"], problem, iteration)
+        after: State = {"meta": update.meta, "optimiser": update.memory}
         if "baseline" in state:
             fitted = [pooled_baseline(trajectories, config.estimator) for trajectories in collected.trajectories]
-            updated["baseline"] = torch.stack(fitted)
+            after["baseline"] = torch.stack(fitted)
         finished = perf_counter()
         steps = sum(trajectories.steps for trajectories in collected.trajectories)
         metrics = {
-            **return_metrics(collected),
-            **about,
+            **return_metrics(collected.trajectories),
+            **update.metrics,
             "env_steps": float(steps),
             "sampling_s": collected.sampling_s,
             "adaptation_s": collected.adaptation_s,
             "meta_update_s": finished - gathered,
             "steps_per_s": steps / (finished - began),
         }
-        if "log_std" in updated["params"]:
-            metrics["policy_std"] = float(updated["params"]["log_std"].exp().mean())
-        return updated, metrics
+        if "log_std" in update.meta[POLICY]:
+            metrics["policy_std"] = float(update.meta[POLICY]["log_std"].exp().mean())
+        return after, metrics
 
-    def problem(self, params: Params, collected: Collected, iteration: int, **options: Any) -> MetaProblem:
-        """The meta-objective over what was collected, with E-MAML's credits where they are asked for."""
-        outer, discount = self.config.outer, self.config.estimator.discount
-        credits = None
-        if outer.sampling_credit:
-            exact = sampling_credits(collected.trajectories[-1], collected.batches[-1], discount)
-            credits = outer.sampling_credit * exact
-        objective = objective_at(outer, iteration)
-        return MetaProblem(self.learner, params, collected.batches, objective, outer.chunk, credits=credits, **options)
-
-    def probes(self, params: Params, count: int, iteration: int) -> Tensor:
-        """`count` vectors of independent entries -1 and 1, [count, P]."""
-        rng = Generator(PCG64(SeedSequence([self.config.seed, _PROBES, iteration])))
-        drawn = rng.integers(0, 2, (count, len(flatten(params))), np.int8) * 2 - 1
-        return torch.from_numpy(drawn).to(self.device, self.dtype)
-
-    def summary(self, metrics: dict[str, float]) -> str:
+    def summary(self, metrics: Metrics) -> str:
         """A few words for the progress bar."""
         rejected = " rejected" if metrics.get("line_search_rejected") else ""
         return (
@@ -137,38 +126,62 @@ class MetaPolicySystem(PolicySystem, ABC):
             f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
         )
 
+    def resolve(self, options: AdaptationOptions) -> AdaptationOptions:
+        """The options with 40 tasks and 3 steps, or none of an oracle, where nothing is given."""
+        steps = (0 if self.config.is_oracle else 3) if options.steps is None else options.steps
+        rates = options.learning_rates
+        if rates is not None and len(rates) > max(steps, 1):
+            raise ValueError(f"`learning_rates` has {len(rates)} entries, there are {steps} gradient steps.")
+        return replace(options, steps=steps, tasks=40 if options.tasks is None else options.tasks)
+
     def evaluate(
+        self, states: Sequence[State], options: AdaptationOptions, progress: Progress | None = None
+    ) -> Evaluation:
+        """Adapts to held-out tasks: returns at each of the steps + 1 points, [K + 1, N, E]."""
+        steps, rates = options.steps or 0, options.learning_rates
+        tasks, collected = self.adapt_held_out(
+            states[0], steps, options.seed, options.tasks or 40, options.episodes, rates, progress
+        )
+        settings = {"learning_rates": self._rates(steps, rates)}
+        return returns_of(
+            collected.trajectories,
+            tasks,
+            self.measure,
+            self.held_out_environment,
+            collected.horizon,
+            "gradient steps",
+            settings,
+        )
+
+    def adapt_held_out(
         self,
-        state: dict[str, Any],
+        state: State,
         steps: int,
         seed: int,
-        tasks: int,
+        tasks: int | Sequence[Task],
         episodes: int,
         rates: Sequence[float] | None = None,
-        chosen: Sequence[Task] | None = None,
-        progress: Callable[[], Any] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[list[Task], Collected]:
-        """Adapts to held-out tasks: `steps` inner steps, returns at each of the steps + 1 points.
+        """Adapts to tasks, drawn ones where a number is given, in a stream that training never draws from.
 
         Args:
             state: a training state.
             steps: inner steps, whatever training used.
-            seed: of the tasks and episodes, in a stream that training never draws from.
-            tasks: how many.
+            seed: of the tasks and episodes.
+            tasks: how many, or which.
             episodes: per task and step.
             rates: learning rates of the steps where they are not to be the configuration's or the learned ones.
-            chosen: these tasks instead of drawn ones.
             progress: called after each of the steps + 1 points.
         """
-        learner, theta = self.learner, {name: leaf.to(self.device) for name, leaf in state["params"].items()}
+        learner, meta = self.learner, place(state["meta"], self.device)
         if rates is not None:
-            learner = learner._replace(rule=rule_of(self.config.inner, self.policy, listed(rates)))
-            theta, _ = without_rates(theta)
-        with self.held_out(seed, tasks, episodes, chosen) as held_out:
+            learner = learner._replace(rule=inner_rule(self.config.inner, self._moves, rates))
+        with self.held_out(seed, tasks, episodes) as held_out:
             return held_out.tasks, collect(
                 held_out.sampler,
                 learner,
-                theta,
+                meta,
                 held_out.tasks,
                 held_out.seeds,
                 steps,
@@ -177,29 +190,66 @@ class MetaPolicySystem(PolicySystem, ABC):
                 progress,
             )
 
-    def rates(self, steps: int, rates: Sequence[float] | None = None) -> list[float] | str:
-        """The learning rate of each of `steps` inner steps: the configuration's, or those of `rates`."""
-        if rates is None and self.config.inner.learned_rates:
-            return "learned"
-        schedule = schedule_of(self.config.inner.rate) if rates is None else listed(rates)
-        return [schedule(step) for step in range(steps)]
+    def renderer(self) -> AdaptedRenderer:
+        """Films its policies after gradient steps."""
+        default_steps = [0] if self.config.is_oracle else [0, 1, 3]
+        return AdaptedRenderer(
+            self.held_out_environment, default_steps, self.policy, self.adapt_held_out, self.config.episodes
+        )
+
+    def exporter(self) -> AdaptedExporter:
+        """Exports its policies after gradient steps."""
+        return AdaptedExporter(
+            self.held_out_environment,
+            0 if self.config.is_oracle else 1,
+            self.config.policy,
+            lambda state: self.learner.begin(state["meta"]).params,
+            self.adapt_held_out,
+            self.config.episodes,
+        )
+
+    def _initial_policy(self) -> Params:
+        return self.policy.initial(self.initial_generator(), self.dtype)
+
+    def _state(self, params: Params) -> State:
+        """The state before the first meta-iteration, from a policy's parameters."""
+        inner = self.config.inner
+        meta: Meta = {POLICY: params}
+        if inner.learned_rates:
+            per_scalar = inner.learned_rates == "per_scalar"
+            meta[RATES] = initial_rates(
+                self._adapted(params), schedule_of(inner.learning_rate), inner.steps, per_scalar
+            )
+        meta = place(meta, self.device)
+        state: State = {"meta": meta, "optimiser": self._optimiser.init(meta)}
+        if self.config.estimator.baseline == "learned":
+            width = features(torch.zeros(1, gym.spaces.flatdim(self.spaces[0])), torch.zeros(1)).shape[-1]
+            state["baseline"] = torch.zeros(inner.steps + 1, width, dtype=torch.float64, device=self.device)
+        return state
 
     def _adapted(self, params: Params) -> Params:
         """Those parameters that adaptation moves."""
-        moves = adapts(self.config.inner, self.policy)
-        return {name: leaf for name, leaf in self.policy.fresh(params).items() if moves(name)}
+        return {name: leaf for name, leaf in self.policy.fresh(params).items() if self._moves(name)}
 
-    def _require_adapted(self) -> None:
-        params = self.policy.fresh(self.policy.initial(torch.Generator(), self.dtype))
-        if not self._adapted(params):
-            raise ValueError(f"`inner.adapts` {self.config.inner.adapts} names none of {', '.join(params)}.")
+    def _rates(self, steps: int, rates: Sequence[float] | None) -> list[float] | str:
+        """The learning rate of each of `steps` inner steps, or that they are learned."""
+        if rates is None and self.config.inner.learned_rates:
+            return "learned"
+        schedule = schedule_of(self.config.inner.learning_rate if rates is None else rates)
+        return [schedule(step) for step in range(steps)]
 
-    def _initial_baseline(self) -> dict[str, Tensor]:
-        if self.config.estimator.baseline != "learned":
-            return {}
-        size = gym.spaces.flatdim(self.spaces[0])
-        width = features(torch.zeros(1, size), torch.zeros(1)).shape[-1]
-        return {"baseline": torch.zeros(self.config.inner.steps + 1, width, dtype=torch.float64, device=self.device)}
+
+def meta_surrogate(
+    config: SurrogateConfig, learner: PolicyLearner, meta: Meta, collected: Collected, iteration: int, **options: Any
+) -> MetaSurrogate:
+    """The meta-objective over what was collected, with E-MAML's credits where they are asked for."""
+    outer = config.outer
+    credits: Tensor | None = None
+    if outer.sampling_credit:
+        exact = sampling_credits(collected.trajectories[-1], collected.batches[-1], config.estimator.discount)
+        credits = outer.sampling_credit * exact
+    objective = outer.objective_at(iteration)
+    return MetaSurrogate(learner, meta, collected.batches, objective, outer.chunk, credits=credits, **options)
 
 
 def _started(path: str, config: PolicyConfig, like: Params) -> Params:

@@ -1,101 +1,145 @@
 """What systems that train policies share: environments, seeds, held-out tasks, and the metrics of returns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 from numpy.random import SeedSequence
 
-from maml_rl.rl.collect import Collected
-from maml_rl.rl.environments.task_env import Task, VectorTaskEnv
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.environments.vector import EnvironmentConfig, held_out, make_single
-from maml_rl.rl.sampler import Sampler, drawing_seed, task_seeds
-from maml_rl.systems.settings import device_of
+from maml_rl.rl.sampling.sampler import Sampler
+from maml_rl.rl.sampling.seeds import StepSeeds, drawing_seed, task_seeds
+from maml_rl.rl.sampling.trajectories import Trajectories
+from maml_rl.systems.evaluation import Measure
+from maml_rl.systems.policy_evaluation import PolicyOptions
+from maml_rl.systems.settings import device_of, require
+from maml_rl.systems.system import Gain, MetricRoles, Metrics, RunConfig, System
 
-__all__ = ["HeldOut", "PolicySystem", "return_metrics"]
+__all__ = ["HeldOut", "PolicyRunConfig", "PolicySystem", "return_metrics"]
 
 _TRAINING, _EVALUATION, _INITIALISATION = range(3)  # streams of random numbers, kept apart
+_GROUPS = {"return": "return", "success": "return", "adaptation": "return", "surrogate": "meta_update",
+           "kl": "meta_update", "line": "meta_update", "curvature": "meta_update", "cg": "meta_update"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PolicyRunConfig(RunConfig):
+    """What every run that trains a policy has. The simulation runs on the CPU, whatever the device.
+
+    Attributes:
+        environment: the task distribution.
+        tasks: N, tasks in a meta-batch (Finn et al., 2017: 20 for navigation, 40 for locomotion).
+    """
+
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    tasks: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("tasks", self.tasks > 0, "at least 1", self.tasks)
+
+
+ConfigT = TypeVar("ConfigT", bound=PolicyRunConfig)
+OptionsT = TypeVar("OptionsT", bound=PolicyOptions)
 
 
 class HeldOut(NamedTuple):
-    """Held-out tasks, a sampler of as many, and ``seeds(step)``, the tasks' seeds at an inner step or episode."""
+    """Held-out tasks, a sampler of as many, and the tasks' seeds at each inner step or episode."""
 
     tasks: list[Task]
     sampler: Sampler
-    seeds: Callable[[int], list[SeedSequence]]
+    seeds: StepSeeds
 
 
-class PolicySystem:
-    """Environments of a training run, and what the training loop and evaluations ask of any policy's system.
+class PolicySystem(System[ConfigT, OptionsT]):
+    """Environments, seeds and tasks. The training environments are made by `prepare`, or when they are first used.
 
     Args:
         config: of the run.
         episodes: per task and call of the sampler.
+        adapts: whether a gain over the first point is to be expected.
 
     Raises:
         ValueError: a device or an environment there is none of.
     """
 
-    kind = "reinforcement-learning"
-
-    def __init__(self, config: Any, episodes: int) -> None:
+    def __init__(self, config: ConfigT, episodes: int, adapts: bool) -> None:
         self.config = config
         self.device = device_of(config.device)
         self.dtype: torch.dtype = getattr(torch, config.precision)
         torch.set_num_threads(config.torch_threads)
-        self.sampler = self._sampler(config.tasks, episodes)
-        self.spaces = self.sampler.envs.single_observation_space, self.sampler.envs.single_action_space
-        self.selection_metric, self.keep, self.report_every = "return_after", 1, 1
-        self.sampler.try_out()
-        _require_same_spaces(config.environment, self.sampler.envs)
+        self.tasks_name = config.environment.id
+        self.measure = Measure("return", True, digits=2)
+        gain = Gain("adaptation_gain", "return_before") if adapts else None
+        self.roles = MetricRoles("return_after", "return_after", ("env_steps",), gain, _GROUPS)
+        self.held_out_environment = held_out(config.environment)
+        self._episodes = episodes
+        env = make_single(self.held_out_environment)
+        self.spaces: tuple[gym.Space, gym.Space] = (env.observation_space, env.action_space)
+        env.close()
 
-    def validate(self, state: dict[str, Any], iteration: int) -> dict[str, float]:
-        """Nothing: a run's best policy is told by the returns of its own training episodes."""
-        return {}
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Of the training environments."""
+        return self._sampler(self.config.environment, self.config.tasks, self._episodes)
 
-    def data_identity(self) -> dict[str, str]:
-        """Nothing: tasks come from the environment alone."""
-        return {}
+    def prepare(self) -> None:
+        """Makes the training environments and lets them take a step."""
+        stepper = self.sampler.stepper
+        stepper.try_out()
+        own = (stepper.envs.single_observation_space, stepper.envs.single_action_space)
+        if (gym.spaces.flatdim(own[0]), own[1]) != (gym.spaces.flatdim(self.spaces[0]), self.spaces[1]):
+            raise ValueError(
+                f"`environment.held_out` {self.config.environment.held_out} gives other observations or actions than "
+                "training."
+            )
 
     def close(self) -> None:
-        """Closes the environments."""
-        self.sampler.close()
+        """Closes the training environments."""
+        if "sampler" in self.__dict__:
+            self.sampler.close()
 
     def initial_generator(self) -> torch.Generator:
         """Of the initial parameters."""
         (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
-    def training_tasks(self, iteration: int) -> tuple[list[Task], Callable[[int], list[SeedSequence]]]:
+    def training_tasks(self, iteration: int) -> tuple[list[Task], StepSeeds]:
         """The tasks of an iteration, and their seeds at each inner step or episode."""
         seed, count = self.config.seed, self.config.tasks
-        tasks = self.sampler.sample_tasks(drawing_seed(seed, _TRAINING, iteration))
+        tasks = self.sampler.stepper.draw_tasks(drawing_seed(seed, _TRAINING, iteration))
         return tasks, lambda step: task_seeds(seed, _TRAINING, iteration, step, count)
 
     @contextmanager
-    def held_out(self, seed: int, tasks: int, episodes: int, chosen: Sequence[Task] | None) -> Iterator[HeldOut]:
-        """Tasks in a stream that training never draws from, or the chosen ones, for a `with` block."""
-        sampler = self._sampler(tasks, episodes)
+    def held_out(self, seed: int, tasks: int | Sequence[Task], episodes: int) -> Iterator[HeldOut]:
+        """So many tasks in a stream that training never draws from, or the given ones, for a `with` block."""
+        count = tasks if isinstance(tasks, int) else len(tasks)
+        sampler = self._sampler(self.held_out_environment, count, episodes)
         try:
-            drawn = list(chosen) if chosen else sampler.sample_tasks(drawing_seed(seed, _EVALUATION, 0))
-            yield HeldOut(drawn, sampler, lambda step: task_seeds(seed, _EVALUATION, 0, step, tasks))
+            drawn = (
+                sampler.stepper.draw_tasks(drawing_seed(seed, _EVALUATION, 0)) if tasks == count else list(tasks)  # type: ignore[arg-type]
+            )
+            yield HeldOut(drawn, sampler, lambda step: task_seeds(seed, _EVALUATION, 0, step, count))
         finally:
             sampler.close()
 
-    def _sampler(self, tasks: int, episodes: int) -> Sampler:
-        return Sampler(self.config.environment, tasks, episodes, self.device, self.dtype)
+    def _sampler(self, environment: EnvironmentConfig, tasks: int, episodes: int) -> Sampler:
+        return Sampler(environment, tasks, episodes, self.device, self.dtype)
 
 
-def return_metrics(collected: Collected) -> dict[str, float]:
+def return_metrics(points: Sequence[Trajectories]) -> Metrics:
     """Mean returns at each point, their gain from the first to the last, and rates of success where there are any."""
-    returns = [float(trajectories.returns.mean()) for trajectories in collected.trajectories]
+    returns = [float(trajectories.returns.mean()) for trajectories in points]
     metrics = {f"return_step_{step}": value for step, value in enumerate(returns)}
-    per_task = (collected.trajectories[-1].returns - collected.trajectories[0].returns).mean(-1)
-    spread = float(per_task.std() / len(per_task) ** 0.5) if len(per_task) > 1 else float("nan")
-    for step, trajectories in enumerate(collected.trajectories):
+    per_task = (points[-1].returns - points[0].returns).mean(-1)
+    error = float(per_task.std() / len(per_task) ** 0.5) if len(per_task) > 1 else float("nan")
+    for step, trajectories in enumerate(points):
         if trajectories.successes is not None:
             metrics[f"success_step_{step}"] = float(trajectories.successes.float().mean())
     return {
@@ -103,16 +147,5 @@ def return_metrics(collected: Collected) -> dict[str, float]:
         "return_before": returns[0],
         "return_after": returns[-1],
         "adaptation_gain": returns[-1] - returns[0],
-        "adaptation_gain_stderr": spread,
+        "adaptation_gain_stderr": error,
     }
-
-
-def _require_same_spaces(config: EnvironmentConfig, envs: VectorTaskEnv) -> None:
-    """Raises `ValueError` if the environment of held-out tasks cannot be made, or has other spaces."""
-    if not config.held_out:
-        return
-    env = make_single(held_out(config))
-    spaces = (env.observation_space.shape, env.action_space)
-    env.close()
-    if spaces != ((gym.spaces.flatdim(envs.single_observation_space),), envs.single_action_space):
-        raise ValueError(f"`environment.held_out` {config.held_out} gives other observations or actions than training.")

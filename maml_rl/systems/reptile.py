@@ -2,16 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
+from maml_rl.core.meta_optimisers import GradientProblem, descent
+from maml_rl.core.schedules import constant, linear
+from maml_rl.core.types import Meta
 from maml_rl.rl.collect import Collected
+from maml_rl.rl.policy_learner import POLICY
+from maml_rl.systems.inner import InnerConfig
 from maml_rl.systems.meta_policy import MetaPolicySystem
-from maml_rl.systems.meta_policy_config import InnerConfig, MetaPolicyConfig
+from maml_rl.systems.meta_policy_config import HALVED, MetaPolicyConfig
 from maml_rl.systems.settings import require
 
-__all__ = ["Config", "OuterConfig", "Reptile"]
+__all__ = ["Config", "OuterConfig", "System"]
 
 
 @dataclass(frozen=True)
@@ -19,18 +22,18 @@ class OuterConfig:
     """The meta-update.
 
     Attributes:
-        rate: epsilon, the share of the way to the mean of the adapted parameters (Nichol et al., 2018: from 1 to 0 in
-            supervised tasks).
-        final_rate: where a linear schedule ends after the last iteration; the rate stays where nothing is given.
+        learning_rate: epsilon, the share of the way to the mean of the adapted parameters (Nichol et al., 2018: from 1
+            to 0 in supervised tasks).
+        final_learning_rate: where a linear schedule ends at the last iteration; the rate stays where nothing is given.
     """
 
-    rate: float = 1.0
-    final_rate: float | None = None
+    learning_rate: float = 1.0
+    final_learning_rate: float | None = None
 
     def __post_init__(self) -> None:
-        require("outer.rate", 0 < self.rate < math.inf, "positive and finite", self.rate)
-        final = self.final_rate
-        require("outer.final_rate", final is None or 0 <= final <= self.rate, f"in [0, {self.rate}]", final)
+        rate, final = self.learning_rate, self.final_learning_rate
+        require("outer.learning_rate", 0 < rate < math.inf, "positive and finite", rate)
+        require("outer.final_learning_rate", final is None or 0 <= final <= rate, f"in [0, {rate}]", final)
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,11 @@ class Config(MetaPolicyConfig):
     """Reptile on policies.
 
     Attributes:
-        system: which system this is a configuration of.
-        inner: adaptation.
+        inner: adaptation, each step with fresh trajectories.
         outer: the meta-update.
     """
 
-    system: Literal["reptile"] = "reptile"
-    inner: InnerConfig = field(default_factory=lambda: InnerConfig(steps=3, mode="first_order"))
+    inner: InnerConfig = field(default_factory=lambda: InnerConfig(steps=3, learning_rate=HALVED, mode="first_order"))
     outer: OuterConfig = field(default_factory=OuterConfig)
 
     def __post_init__(self) -> None:
@@ -58,34 +59,34 @@ class Config(MetaPolicyConfig):
 
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
-        found = super().remarks()
+        remarks = super().remarks()
         if self.inner.mode == "unrolled":
-            found.append("`inner.mode` 'unrolled' has no effect: Reptile does not differentiate through adaptation.")
-        return found
+            remarks.append("`inner.mode` 'unrolled' has no effect: Reptile does not differentiate through adaptation.")
+        return remarks
+
+    def schedule_end(self) -> str | None:
+        """The learning rate's schedule ends at the last iteration, if there is one."""
+        return None if self.outer.final_learning_rate is None else "outer.final_learning_rate"
 
 
-class Reptile(MetaPolicySystem):
-    """The wiring of `MetaPolicySystem` with theta' = theta + epsilon mean_i (phi_i - theta)."""
+class System(MetaPolicySystem[Config, GradientProblem]):
+    """The wiring: theta' = theta + epsilon mean_i (phi_i - theta), a descent on the displacement."""
 
-    def update(
-        self, state: dict[str, Any], collected: Collected, iteration: int
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """A part of the way to the mean of the adapted parameters."""
-        reached, params, rate = collected.path[-1], state["params"], self._rate(iteration)
-        wrong = [
-            task
-            for task in range(self.config.tasks)
-            if not all(bool(leaf[task].isfinite().all()) for leaf in reached.values())
-        ]
-        if wrong:
-            raise FloatingPointError(f"task {wrong[0]}: the adapted parameters are not finite.")
-        moved = {name: leaf + rate * (reached[name].mean(0) - leaf) for name, leaf in params.items()}
-        gaps = [(reached[name].mean(0) - leaf).square().sum() for name, leaf in params.items()]
-        return {"params": moved}, {"meta_rate": rate, "displacement": float(torch.stack(gaps).sum().sqrt())}
+    def __init__(self, config: Config) -> None:
+        outer, final = config.outer, config.outer.final_learning_rate
+        rate = outer.learning_rate
+        schedule = constant(rate) if final is None else linear(rate, final, config.iterations)
+        super().__init__(config, descent(schedule), lambda learner, meta, collected, iteration: _displaced(collected))
 
-    def _rate(self, iteration: int) -> float:
-        outer = self.config.outer
-        if outer.final_rate is None:
-            return outer.rate
-        share = iteration / max(self.config.iterations - 1, 1)
-        return outer.rate + (outer.final_rate - outer.rate) * share
+
+def _displaced(collected: Collected) -> GradientProblem:
+    """theta - mean_i phi_i in the gradient's place."""
+    reached = collected.params(-1)
+    for task in range(len(next(iter(reached.values())))):
+        if not all(bool(leaf[task].isfinite().all()) for leaf in reached.values()):
+            raise FloatingPointError(f"task {task}: the adapted parameters are not finite.")
+
+    def problem(meta: Meta) -> tuple[Meta, Any]:
+        return {POLICY: {name: leaf - reached[name].mean(0) for name, leaf in meta[POLICY].items()}}, ()
+
+    return problem

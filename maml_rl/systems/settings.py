@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from maml_rl.core.objectives import Objective, final, uniform, weighted
+from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
 
-__all__ = ["changed_in_vain", "device_of", "objective_of", "require"]
+__all__ = ["changed_in_vain", "device_of", "objective_at", "require", "require_objective"]
 
 
 def device_of(name: str) -> torch.device:
@@ -17,19 +17,34 @@ def device_of(name: str) -> torch.device:
     Raises:
         ValueError: there is no such device here.
     """
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (index.isdigit() or not index) or (kind == "cpu" and index):
+    machine, _, index = name.partition(":")
+    if machine not in ("cpu", "cuda") or not (index.isdigit() or not index) or (machine == "cpu" and index):
         raise ValueError(f"`device` must be 'cpu', 'cuda' or 'cuda:N', got {name!r}.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if machine == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no such CUDA device.")
     return torch.device(name)
 
 
-def objective_of(name: str | Sequence[float]) -> Objective:
-    """The meta-objective of a configuration."""
-    if isinstance(name, str):
-        return {"final": final, "uniform": uniform}[name]()
-    return weighted(name)
+def objective_at(name: str | Sequence[float], moment: int, annealing: int) -> Objective:
+    """The meta-objective of a configuration.
+
+    Args:
+        name: "final", "uniform", "annealed", or the weights of all points.
+        moment: the iteration or the epoch, in whichever `annealing` counts.
+        annealing: after how many of them the annealed objective is the final one.
+    """
+    if not isinstance(name, str):
+        return weighted(name)
+    return annealed(moment, annealing) if name == "annealed" else {"final": final, "uniform": uniform}[name]()
+
+
+def require_objective(name: str | Sequence[float], annealing: int, steps: int) -> None:
+    """Raises `ValueError` unless the objective goes with so many inner steps."""
+    try:
+        for moment in (0, annealing):
+            objective_at(name, moment, annealing).points(steps)
+    except ValueError as error:
+        raise ValueError(f"`outer.objective` does not go with `inner.steps` {steps}: {error}") from None
 
 
 def require(name: str, holds: bool, expected: str, got: Any) -> None:

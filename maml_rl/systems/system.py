@@ -8,13 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from maml_rl.rl.actors import Actor
 from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.environments.vector import EnvironmentConfig
+from maml_rl.rl.sampling.actors import Player
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure, Progress
 from maml_rl.systems.settings import require
 
-__all__ = ["Exporter", "Gain", "Metrics", "MetricRoles", "Renderer", "RunConfig", "Scene", "State", "System"]
+__all__ = [
+    "Exported",
+    "Exporter",
+    "Gain",
+    "Metrics",
+    "MetricRoles",
+    "Renderer",
+    "RunConfig",
+    "Scene",
+    "State",
+    "System",
+]
 
 State: TypeAlias = dict[str, Any]
 """A training state: nested dictionaries of tensors, numbers and strings, which `torch.save` keeps exactly."""
@@ -89,10 +100,10 @@ class MetricRoles(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """One task to film, and who acts after which number of steps. Actors are played in this order."""
+    """One task to film, and who plays after which number of steps. Each plays one episode, in this order."""
 
     task: Task
-    actors: list[tuple[int, Actor]]
+    players: list[tuple[int, Player]]
 
 
 class Renderer(Protocol):
@@ -114,6 +125,20 @@ class Renderer(Protocol):
         """Adapts to tasks, drawn ones where a number is given, with `episodes` per step."""
 
 
+class Exported(NamedTuple):
+    """An adapted policy as a model of Stable-Baselines3.
+
+    Attributes:
+        model: the model.
+        returns: mean return of the episodes after each step of adaptation; empty where it did not adapt.
+        horizon: steps after which every episode ends.
+    """
+
+    model: Any
+    returns: list[float]
+    horizon: int
+
+
 class Exporter(Protocol):
     """Writes an adapted policy as a model of Stable-Baselines3.
 
@@ -125,8 +150,8 @@ class Exporter(Protocol):
     environment: EnvironmentConfig
     default_steps: int
 
-    def model(self, state: State, task: Task | None, steps: int, episodes: int | None, seed: int) -> Any:
-        """A Stable-Baselines3 model of the policy after `steps` steps on the task.
+    def export(self, state: State, task: Task | None, steps: int, episodes: int | None, seed: int) -> Exported:
+        """The policy after `steps` steps on the task, or before adaptation where there is none.
 
         Raises:
             ValueError: a policy that such a model cannot hold.

@@ -15,11 +15,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import linear, one_hot
 
-from maml_rl.core.types import Params
+from maml_rl.core.types import Memory, Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.policies import ACTIVATIONS, PolicyConfig, policy_for
+from maml_rl.rl.sampling.actors import Actor
 
-__all__ = ["Output", "RecurrentConfig", "RecurrentPolicy", "recurrent_for"]
+__all__ = ["GRUMemory", "Output", "RecurrentConfig", "RecurrentPolicy", "recurrent_for"]
 
 _GRU = ("gru.weight_ih", "gru.weight_hh", "gru.bias_ih", "gru.bias_hh")
 _HEAD = "head."
@@ -73,33 +74,56 @@ class Output(NamedTuple):
 
 
 class RecurrentPolicy(NamedTuple):
-    """A policy with a memory.
+    """A policy with a memory, which may be any tree of tensors.
 
     Attributes:
-        units: H, the size of the hidden state.
-        code_size: C, the size of an action as the policy reads it.
         initial: ``initial(generator, dtype)`` draws parameters on the CPU.
-        code: ``code(actions, dtype)`` is the actions as the policy reads them, [..., C]: one-hot where they are
-            discrete, else clipped to the action space's bounds.
-        inputs: ``inputs(observations, codes, rewards, begins)`` joins [..., O], [..., C], [...] and [...] into
-            [..., I]; codes and rewards are those of the step before.
-        step: ``step(params, inputs, hidden)`` takes [..., S, I] and [..., S, H] one step on: the output and the new
-            hidden state.
-        sequence: ``sequence(params, inputs)`` is the output at all steps of [B, L, I], from a hidden state of zeros,
-            and the hidden states [B, L, H]; the recurrence is one fused call.
+        begin: ``begin(shape, like)`` is the memory before a trial, of leading dimensions `shape` and with the type and
+            device of `like`.
+        begin_episode: ``begin_episode(memory)`` tells it that an episode of the trial begins.
+        step: ``step(params, memory, observations)`` takes observations [..., S, O] one step on: the output, and the
+            memory behind it.
+        remember: ``remember(memory, actions, rewards)`` is the memory after the step: actions [..., S, A] or [..., S],
+            rewards [..., S].
+        sequence: ``sequence(params, observations, actions, rewards, episode_starts)`` is the output at all steps of
+            whole trials, [B, L, O], [B, L, A] or [B, L], [B, L] and [B, L]: what `step` says one after another.
         draw_noise: ``draw_noise(rng, shape)`` is float32 noise for samples of this shape.
         distribution: ``distribution(*tensors)`` is the distribution with these tensors.
     """
 
-    units: int
-    code_size: int
     initial: Callable[[Generator, torch.dtype], Params]
-    code: Callable[[Tensor, torch.dtype], Tensor]
-    inputs: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-    step: Callable[[Params, Tensor, Tensor], tuple[Output, Tensor]]
-    sequence: Callable[[Params, Tensor], tuple[Output, Tensor]]
+    begin: Callable[[tuple[int, ...], Tensor], Memory]
+    begin_episode: Callable[[Memory], Memory]
+    step: Callable[[Params, Memory, Tensor], tuple[Output, Memory]]
+    remember: Callable[[Memory, Tensor, Tensor], Memory]
+    sequence: Callable[[Params, Tensor, Tensor, Tensor, Tensor], Output]
     draw_noise: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     distribution: Callable[..., Distribution]
+
+    def actor(self) -> Actor:
+        """The policy as the sampler plays it."""
+
+        def act(params: Params, memory: Memory, observations: Tensor) -> tuple[Distribution, Memory]:
+            output, ahead = self.step(params, memory, observations)
+            return output.distribution, ahead
+
+        return Actor(self.begin, self.begin_episode, act, self.remember, self.draw_noise)
+
+
+class GRUMemory(NamedTuple):
+    """What a gated recurrent unit's policy carries from step to step.
+
+    Attributes:
+        hidden: the recurrent state, [..., H].
+        codes: the last action as the policy reads it, [..., C]; zeros before the first.
+        rewards: the last reward, [...]; zero before the first.
+        starts: 1 where an episode begins, [...].
+    """
+
+    hidden: Tensor
+    codes: Tensor
+    rewards: Tensor
+    starts: Tensor
 
 
 def recurrent_for(config: RecurrentConfig, observations: gym.Space[Any], actions: gym.Space[Any]) -> RecurrentPolicy:
@@ -133,21 +157,37 @@ def recurrent_for(config: RecurrentConfig, observations: gym.Space[Any], actions
         parts = (part.expand(*hidden.shape[:-2], *part.shape[-2:]) for part in head.act(own, hidden))
         return Output(head.distribution(*parts), linear(hidden, params["value.weight"], params["value.bias"])[..., 0])
 
-    def step(params: Params, inputs: Tensor, hidden: Tensor) -> tuple[Output, Tensor]:
-        flat = encode(params, inputs).flatten(0, -2)
-        new = torch.gru_cell(flat, hidden.flatten(0, -2), *(params[name] for name in _GRU)).view_as(hidden)
-        return outputs(params, new), new
+    def begin(shape: tuple[int, ...], like: Tensor) -> GRUMemory:
+        hidden, codes, rewards = (like.new_zeros(*shape, *part) for part in ((config.units,), (size,), ()))
+        return GRUMemory(hidden, codes, rewards, torch.zeros_like(rewards))
 
-    def sequence(params: Params, inputs: Tensor) -> tuple[Output, Tensor]:
+    def step(params: Params, memory: GRUMemory, observations: Tensor) -> tuple[Output, GRUMemory]:
+        flat = encode(params, _joined(observations, memory.codes, memory.rewards, memory.starts)).flatten(0, -2)
+        hidden = torch.gru_cell(flat, memory.hidden.flatten(0, -2), *(params[name] for name in _GRU))
+        hidden = hidden.view_as(memory.hidden)
+        return outputs(params, hidden), memory._replace(hidden=hidden)
+
+    def remember(memory: GRUMemory, actions: Tensor, rewards: Tensor) -> GRUMemory:
+        paid = rewards.to(memory.rewards)
+        return GRUMemory(memory.hidden, code(actions, paid.dtype), paid, torch.zeros_like(memory.starts))
+
+    def sequence(params: Params, observations: Tensor, actions: Tensor, rewards: Tensor, starts: Tensor) -> Output:
+        inputs = _joined(observations, _delayed(code(actions, rewards.dtype)), _delayed(rewards), starts)
         start = inputs.new_zeros(1, len(inputs), config.units)
         weights = [params[name] for name in _GRU]
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
         hidden, _ = torch.gru(encode(params, inputs), start, weights, True, 1, 0.0, False, False, True)
-        return outputs(params, hidden), hidden
+        return outputs(params, hidden)
 
-    return RecurrentPolicy(
-        config.units, size, initial, code, _joined, step, sequence, head.draw_noise, head.distribution
-    )
+    def begin_episode(memory: GRUMemory) -> GRUMemory:
+        return memory._replace(starts=torch.ones_like(memory.starts))
+
+    return RecurrentPolicy(initial, begin, begin_episode, step, remember, sequence, head.draw_noise, head.distribution)
+
+
+def _delayed(values: Tensor) -> Tensor:
+    """The values of the step before, and zero at the first."""
+    return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1)
 
 
 def _coding(actions: gym.Space[Any]) -> tuple[int, Callable[[Tensor, torch.dtype], Tensor]]:
@@ -162,8 +202,8 @@ def _coding(actions: gym.Space[Any]) -> tuple[int, Callable[[Tensor, torch.dtype
     )
 
 
-def _joined(observations: Tensor, codes: Tensor, rewards: Tensor, begins: Tensor) -> Tensor:
-    return torch.cat([observations, codes, rewards[..., None], begins[..., None]], dim=-1)
+def _joined(observations: Tensor, codes: Tensor, rewards: Tensor, starts: Tensor) -> Tensor:
+    return torch.cat([observations, codes, rewards[..., None], starts[..., None]], dim=-1)
 
 
 def _initial_encoder(sizes: Sequence[int], generator: Generator) -> Params:

@@ -4,77 +4,80 @@ Rothfuss et al. (2019, algorithm 1, equation 14); Schulman et al. (2017).
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from maml_rl.core.optimisers import AdamState, adam_step
+from maml_rl.core.meta_optimisers import MetaOptimiser, Update, adam_start, adam_step, require_finite_gradient
+from maml_rl.core.schedules import Schedule
 from maml_rl.core.tree import flatten, unflatten
-from maml_rl.core.types import Params
+from maml_rl.core.types import Meta
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.losses import clipped_surrogate, divergence
-from maml_rl.rl.updates.meta_surrogate import MetaProblem, Target, require_finite, weighted_surrogate
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate, Target, require_finite, weighted_surrogate
 
-__all__ = ["ClippedReport", "ClippedSettings", "clipped_loss", "clipped_step", "next_penalties"]
+__all__ = ["ClippedSettings", "clipped_epochs", "clipped_loss", "next_penalties"]
 
 
 class ClippedSettings(NamedTuple):
     """Settings of the update.
 
     Attributes:
-        rate: of Adam.
         epochs: steps on the same data.
         clip: of the likelihood ratio; infinity for none.
+        penalty: eta_k of the divergence from the policy that sampled before inner step k, at the beginning.
+        kl_target: moves each eta after an update so that its divergence stays near; None for constant ones.
     """
 
-    rate: float = 1e-3
     epochs: int = 5
     clip: float = 0.3
+    penalty: float = 0.0
+    kl_target: float | None = None
 
 
-class ClippedReport(NamedTuple):
-    """What an update did: mean surrogate before and after, without penalties, and the divergence of each point."""
-
-    loss_before: float
-    loss_after: float
-    divergences: dict[int, float]
-
-
-def clipped_step(
-    problem: MetaProblem, params: Params, adam: AdamState, penalties: Tensor, settings: ClippedSettings
-) -> tuple[Params, AdamState, ClippedReport]:
-    """`epochs` steps of Adam from `params` on a problem over their own trajectories.
+def clipped_epochs(schedule: Schedule, settings: ClippedSettings, steps: int) -> MetaOptimiser[MetaSurrogate]:
+    """Epochs of Adam on the clipped surrogate. Its memory holds Adam's, and the penalty of each inner step, [K].
 
     Args:
-        problem: the meta-objective.
-        params: the meta-parameters that sampled.
-        adam: its moments.
-        penalties: eta_k of the divergence from the policy that sampled before inner step k, [K].
+        schedule: Adam's learning rate in each meta-iteration.
         settings: see `ClippedSettings`.
-
-    Raises:
-        FloatingPointError: a loss or a gradient is not finite; the message names the task.
-        SamplerMismatchError: see `MetaProblem.linearise`.
+        steps: K. The problem has to watch the points before adaptation.
     """
-    problem.anchor(flatten(params))
-    before, _ = problem.evaluate(flatten(params))
-    etas = penalties.tolist()
 
-    def loss(targets: list[Target], new: list[Distribution]) -> Tensor:
-        return clipped_loss(targets, new, settings.clip, etas, problem.tasks)
+    def init(meta: Meta) -> dict[str, Any]:
+        return {"adam": adam_start(meta), "penalties": torch.full((steps,), settings.penalty, dtype=torch.float64)}
 
-    moved, moments = params, adam
-    for _ in range(settings.epochs):
-        losses, gradient = problem.descend(flatten(moved), loss)
-        require_finite(losses)
-        if not torch.isfinite(gradient).all():
-            raise FloatingPointError("the meta-gradient is not finite; the parameters were left as they were.")
-        moved, moments = adam_step(moved, unflatten(gradient, params), moments, settings.rate)
-    after, _ = problem.evaluate(flatten(moved))
-    require_finite(after)
-    report = ClippedReport(float(before.mean()), float(after.mean()), problem.divergences(flatten(moved)))
-    return moved, moments, report
+    def update(meta: Meta, memory: dict[str, Any], problem: MetaSurrogate, iteration: int) -> Update:
+        penalties: Tensor = memory["penalties"]
+        anchored, etas = problem.anchor(flatten(meta)), penalties.tolist()
+
+        def loss(targets: list[Target], new: list[Distribution]) -> Tensor:
+            return clipped_loss(targets, new, settings.clip, etas, problem.tasks)
+
+        moved, adam = meta, memory["adam"]
+        for _ in range(settings.epochs):
+            losses, vector = anchored.descend(flatten(moved), loss)
+            require_finite(losses)
+            gradient = unflatten(vector, meta)
+            require_finite_gradient(gradient)
+            moved, adam = adam_step(moved, gradient, adam, schedule(iteration))
+        after, _ = anchored.evaluate(flatten(moved))
+        require_finite(after)
+        divergences = anchored.divergences(flatten(moved))
+        following = penalties
+        if settings.kl_target is not None:
+            following = next_penalties(penalties, divergences, settings.kl_target)
+        metrics = {
+            "surrogate_before": anchored.before[0],
+            "surrogate_after": float(after.mean()),
+            "kl_after": divergences[steps],
+            **{f"kl_step_{step}": divergences[step] for step in range(steps)},
+            **{f"kl_penalty_step_{step}": eta for step, eta in enumerate(etas)},
+        }
+        return Update(moved, {"adam": adam, "penalties": following}, metrics)
+
+    return MetaOptimiser("clipped_epochs", init, update)
 
 
 def clipped_loss(
@@ -93,10 +96,10 @@ def next_penalties(penalties: Tensor, divergences: dict[int, float], target: flo
 
     Schulman et al. (2017, section 4), for each inner step (Rothfuss et al., 2019, authors' code).
     """
-    found = penalties.clone()
+    following = penalties.clone()
     for step in range(len(penalties)):
         if divergences[step] > 1.5 * target:
-            found[step] *= 2
+            following[step] *= 2
         elif divergences[step] < target / 1.5:
-            found[step] /= 2
-    return found
+            following[step] /= 2
+    return following

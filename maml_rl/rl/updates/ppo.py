@@ -7,16 +7,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maml_rl.core.optimisers import AdamState, adam_step
-from maml_rl.core.types import Params
+from maml_rl.core.meta_optimisers import (
+    AdamState,
+    MetaOptimiser,
+    Update,
+    adam_start,
+    adam_step,
+    clip_norm,
+)
+from maml_rl.core.tree import map_tree
+from maml_rl.core.types import Meta, Params
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.losses import clipped_gains
-from maml_rl.rl.recurrent.gru_policy import RecurrentPolicy
-from maml_rl.rl.recurrent.trial_sampling import Trials
+from maml_rl.rl.policy_learner import POLICY
+from maml_rl.rl.recurrent.gru_policy import Output, RecurrentPolicy
+from maml_rl.rl.recurrent.trials import Trials
 from maml_rl.rl.updates.sampler_agreement import require_agreement
 
-__all__ = ["PPOBatch", "PPOConfig", "PPOTerms", "ppo_terms", "ppo_update", "prepare_trials", "with_returns"]
+__all__ = ["PPOBatch", "PPOConfig", "PPOProblem", "PPOTerms", "ppo", "ppo_terms", "prepare_trials", "with_returns"]
 
 _MEMORY = 20
 """Iterations that the running statistics of returns look back on."""
@@ -27,7 +36,7 @@ class PPOConfig:
     """The update.
 
     Attributes:
-        rate: Adam's.
+        learning_rate: Adam's.
         epochs: how often the trials are gone through.
         minibatches: into which each epoch divides the trials.
         clip: how far the likelihood ratio may go from 1 before it earns nothing more (Schulman et al., 2017: 0.2).
@@ -41,7 +50,7 @@ class PPOConfig:
         target_kl: ends the epochs when the policy is this far from the one that sampled; none goes through them all.
     """
 
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     epochs: int = 6
     minibatches: int = 2
     clip: float = 0.2
@@ -55,7 +64,7 @@ class PPOConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "minibatches"):
             _require(name, getattr(self, name) > 0, "at least 1", getattr(self, name))
-        for name in ("rate", "clip", "max_norm"):
+        for name in ("learning_rate", "clip", "max_norm"):
             _require(name, 0 < getattr(self, name) < float("inf"), "positive and finite", getattr(self, name))
         for name in ("discount", "gae_lambda"):
             _require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1", getattr(self, name))
@@ -68,18 +77,14 @@ class PPOBatch(NamedTuple):
     """What the loss reads of B trials.
 
     Attributes:
-        inputs: [B, L, I].
-        actions: [B, L, A], or [B, L] where actions are discrete.
-        mask: [B, L], 1 for steps that happened.
+        trials: what was sampled.
         advantages: normalised over all trials, [B, L].
         targets: what the value head is fitted to, in units of the returns' spread, [B, L].
         log_probs: of the actions before the update, [B, L].
         old: the distributions before the update.
     """
 
-    inputs: Tensor
-    actions: Tensor
-    mask: Tensor
+    trials: Trials
     advantages: Tensor
     targets: Tensor
     log_probs: Tensor
@@ -138,7 +143,7 @@ def prepare_trials(
     Raises:
         SamplerMismatchError: the log-probabilities differ from the sampler's.
     """
-    output, _ = policy.sequence(params, trials.inputs)
+    output = _replayed(policy, params, trials)
     log_probs = output.distribution.log_prob(trials.actions)
     require_agreement(log_probs, trials.log_probs, trials.mask)
     mean, spread = statistics["mean"], _spread(statistics)
@@ -148,23 +153,15 @@ def prepare_trials(
     advantages = generalised_advantages(rewards, values, mask, ends, config.discount, config.gae_lambda)
     normal, _ = normalise(advantages.view(1, -1), mask.view(1, -1))
     targets = (advantages + values - mean) / spread * mask
-    kind = trials.rewards.dtype
-    return PPOBatch(
-        trials.inputs,
-        trials.actions,
-        trials.mask,
-        normal.view_as(mask).to(kind),
-        targets.to(kind),
-        log_probs,
-        output.distribution,
-    )
+    dtype = trials.rewards.dtype
+    return PPOBatch(trials, normal.view_as(mask).to(dtype), targets.to(dtype), log_probs, output.distribution)
 
 
 def ppo_terms(policy: RecurrentPolicy, params: Params, batch: PPOBatch, config: PPOConfig) -> PPOTerms:
     """-mean min(r A, clip(r, 1 - c, 1 + c) A) + w_v mean (v - target)^2 - w_e mean H (Schulman et al., 2017, eq. 9)."""
-    output, _ = policy.sequence(params, batch.inputs)
-    weights = batch.mask / batch.mask.sum()
-    ratio = ((output.distribution.log_prob(batch.actions) - batch.log_probs) * batch.mask).exp()
+    output, mask = _replayed(policy, params, batch.trials), batch.trials.mask
+    weights = mask / mask.sum()
+    ratio = ((output.distribution.log_prob(batch.trials.actions) - batch.log_probs) * mask).exp()
     policy_loss = -(weights * clipped_gains(ratio, batch.advantages, config.clip)).sum()
     value_loss = (weights * (output.values - batch.targets).square()).sum()
     entropy = (weights * output.distribution.entropy()).sum()
@@ -175,65 +172,67 @@ def ppo_terms(policy: RecurrentPolicy, params: Params, batch: PPOBatch, config: 
     return PPOTerms(loss, policy_loss, value_loss, entropy, kl, clipped)
 
 
-def ppo_update(
-    policy: RecurrentPolicy,
-    params: Params,
-    adam: AdamState,
-    batch: PPOBatch,
-    config: PPOConfig,
-    rng: np.random.Generator,
-) -> tuple[Params, AdamState, dict[str, float]]:
-    """Several epochs of Adam steps on the clipped surrogate; nothing is changed in place.
+class PPOProblem(NamedTuple):
+    """What an update is given: the samples, and what divides them into minibatches."""
 
-    Args:
-        policy: the policy.
-        params: those that sampled.
-        adam: the optimiser's state.
-        batch: of all trials.
-        config: of the update.
-        rng: divides the trials into minibatches.
+    batch: PPOBatch
+    rng: np.random.Generator
 
-    Returns:
-        Parameters, the optimiser's state, and means over the last epoch.
+
+def ppo(policy: RecurrentPolicy, config: PPOConfig) -> MetaOptimiser[PPOProblem]:
+    """Epochs of Adam on minibatches of trials. Its memory is Adam's, its metrics are means over the last epoch."""
+
+    def update(meta: Meta, memory: AdamState, problem: PPOProblem, iteration: int) -> Update:
+        batch, rng = problem
+        for epoch in range(config.epochs):
+            parts = []
+            for rows in np.array_split(rng.permutation(len(batch.advantages)), config.minibatches):
+                terms, gradient = _gradient(policy, meta, _rows(batch, torch.from_numpy(rows)), config, epoch)
+                meta, memory = adam_step(meta, gradient, memory, config.learning_rate)
+                parts.append(torch.stack(terms).detach())
+            means = dict(zip(PPOTerms._fields, torch.stack(parts).double().mean(0).tolist(), strict=True))
+            if config.target_kl is not None and means["kl"] > config.target_kl:
+                break
+        metrics = {
+            "policy_loss": means["policy"],
+            "value_loss": means["value"],
+            "entropy": means["entropy"],
+            "kl": means["kl"],
+            "clipped_share": means["clipped"],
+            "epochs": float(epoch + 1),
+        }
+        return Update(meta, memory, metrics)
+
+    return MetaOptimiser("ppo", adam_start, update)
+
+
+def _gradient(
+    policy: RecurrentPolicy, meta: Meta, batch: PPOBatch, config: PPOConfig, epoch: int
+) -> tuple[PPOTerms, Meta]:
+    """The terms, and the loss's gradient, scaled down to `max_norm` where it is longer.
 
     Raises:
         FloatingPointError: the loss or its gradient is not finite.
     """
-    for epoch in range(config.epochs):
-        found = []
-        for rows in np.array_split(rng.permutation(len(batch.mask)), config.minibatches):
-            terms, gradient = _gradient(policy, params, _rows(batch, torch.from_numpy(rows)), config, epoch)
-            params, adam = adam_step(params, gradient, adam, config.rate)
-            found.append(torch.stack(terms).detach())
-        means = dict(zip(PPOTerms._fields, torch.stack(found).double().mean(0).tolist(), strict=True))
-        if config.target_kl is not None and means["kl"] > config.target_kl:
-            break
-    return params, adam, {**means, "epochs": float(epoch + 1)}
-
-
-def _gradient(
-    policy: RecurrentPolicy, params: Params, batch: PPOBatch, config: PPOConfig, epoch: int
-) -> tuple[PPOTerms, Params]:
-    """The terms, and the loss's gradient, scaled down to `max_norm` where it is longer."""
-    leaves = {name: leaf.detach().requires_grad_() for name, leaf in params.items()}
+    leaves = {name: leaf.detach().requires_grad_() for name, leaf in meta[POLICY].items()}
     terms = ppo_terms(policy, leaves, batch, config)
-    gradient = torch.autograd.grad(terms.loss, list(leaves.values()))
-    norm = torch.stack([part.norm() for part in gradient]).norm()
+    slopes = torch.autograd.grad(terms.loss, list(leaves.values()))
+    gradient, norm = clip_norm({POLICY: dict(zip(leaves, slopes, strict=True))}, config.max_norm)
     if not (torch.isfinite(terms.loss) and torch.isfinite(norm)):
         raise FloatingPointError(
             f"epoch {epoch} of the update: the loss is {float(terms.loss.detach())} and its gradient's length "
-            f"{float(norm)}; a smaller `ppo.rate` is gentler."
+            f"{float(norm)}; a smaller `ppo.learning_rate` is gentler."
         )
-    scale = (config.max_norm / norm.clamp(min=config.max_norm)).detach()
-    return terms, {name: part * scale for name, part in zip(leaves, gradient, strict=True)}
+    return terms, gradient
+
+
+def _replayed(policy: RecurrentPolicy, params: Params, trials: Trials) -> Output:
+    return policy.sequence(params, trials.observations, trials.actions, trials.rewards, trials.episode_starts)
 
 
 def _rows(batch: PPOBatch, rows: Tensor) -> PPOBatch:
     """The batch of these trials."""
-    rows = rows.to(batch.mask.device)
-    old: Distribution = type(batch.old)(*(part[rows] for part in batch.old))
-    few = {name: getattr(batch, name)[rows] for name in PPOBatch._fields if name != "old"}
-    return PPOBatch(**few, old=old)
+    return map_tree(lambda part: part[rows.to(part.device)], batch)
 
 
 def _spread(statistics: Params) -> Tensor:

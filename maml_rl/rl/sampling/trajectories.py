@@ -1,15 +1,15 @@
-"""Episodes of all tasks as arrays of one shape, with a mask where episodes ended early."""
+"""What sampling brings back: whole episodes with a mask where they ended early, or rollouts across episodes' ends."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Trajectories"]
+__all__ = ["Rollout", "Trajectories"]
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What one call of the sampler brings back: E episodes of at most T steps for each of N tasks.
+    """E episodes of at most T steps for each of N tasks.
 
     Attributes:
         observations: [N, E, T, O], before each action.
@@ -40,3 +40,28 @@ class Trajectories:
     def steps(self) -> int:
         """Environment steps in the data."""
         return int(self.mask.sum())
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of E environments for each of N tasks. Where an episode ends the next one begins, in the same row.
+
+    Attributes:
+        observations: [N, E, T, O], before each action.
+        next_observations: [N, E, T, O], after it; the last ones of an episode where it ends.
+        actions: [N, E, T, A] (or [N, E, T] where actions are discrete), as sampled: not clipped.
+        rewards: [N, E, T].
+        log_probs: [N, E, T], of the actions under the policy that took them.
+        episode_starts: [N, E, T], true where an episode begins.
+        terminated: [N, E, T], true where the task ends the episode.
+        truncated: [N, E, T], true where the time limit does.
+    """
+
+    observations: Tensor
+    next_observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    log_probs: Tensor
+    episode_starts: Tensor
+    terminated: Tensor
+    truncated: Tensor

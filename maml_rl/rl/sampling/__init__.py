@@ -1,0 +1,1 @@
+"""Episodes and rollouts of all tasks in lockstep."""

@@ -1,0 +1,222 @@
+"""Episodes of all tasks in lockstep, under one policy with parameters of its own for each task."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import PCG64, Generator, SeedSequence
+from torch import Tensor
+
+from maml_rl.core.tree import select
+from maml_rl.core.types import Memory, Params
+from maml_rl.rl.distributions import Distribution
+from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.vector import EnvironmentConfig
+from maml_rl.rl.sampling.actors import Actor
+from maml_rl.rl.sampling.episode_record import EpisodeRecord, Layout, log_probs_of
+from maml_rl.rl.sampling.seeds import ACTIONS, child_seed
+from maml_rl.rl.sampling.stepping import Stepper
+from maml_rl.rl.sampling.trajectories import Rollout, Trajectories
+
+__all__ = ["Carry", "Sampler"]
+
+
+class Carry(NamedTuple):
+    """Where rollouts stand. The environments themselves stay in the sampler, so a carry can be gone on from once.
+
+    Attributes:
+        observations: of the next step, [B, O].
+        memory: the actor's.
+        elapsed: steps since each episode's start, [B].
+        tasks: N of them.
+    """
+
+    observations: np.ndarray
+    memory: Memory
+    elapsed: np.ndarray
+    tasks: Sequence[Task]
+
+
+class Sampler:
+    """A vector of `tasks * episodes` environments and the loops that step them.
+
+    Args:
+        config: the environment.
+        tasks: N.
+        episodes: E, episodes per task and call.
+        device: where the policy runs and where trajectories end up.
+        dtype: of the trajectories.
+
+    Raises:
+        EnvironmentError: see `make_vector`.
+    """
+
+    def __init__(
+        self, config: EnvironmentConfig, tasks: int, episodes: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.tasks, self.episodes, self.device, self.dtype = tasks, episodes, device, dtype
+        self.stepper = Stepper(config, tasks, episodes)
+        self._layout = Layout(tasks, episodes, device, dtype)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        actor: Actor,
+        params: Params,
+        tasks: Sequence[Task],
+        seeds: Sequence[SeedSequence],
+        memory: Memory | None = None,
+    ) -> tuple[Trajectories, Memory]:
+        """Runs E episodes of each task.
+
+        What happens in a task depends on its own seed alone: up to rounding, not on how many others run beside it.
+        Where an episode ends early the actor's memory stays as it was after its last step.
+
+        Args:
+            actor: who acts.
+            params: its parameters, [N, ...] a leaf, or without the leading dimension where all tasks share them.
+            tasks: N of them.
+            seeds: one for each task (see `task_seeds`).
+            memory: the actor's, of an episode before; a new one where nothing is given.
+
+        Returns:
+            The episodes, and the actor's memory after each one's last step.
+
+        Raises:
+            SimulationError: an environment raised or returned a non-finite number; the message names the task.
+        """
+        with _one_torch_thread():
+            stepper = self.stepper
+            noise = self._draw_noise(actor, seeds, stepper.horizon)
+            record = EpisodeRecord(self._layout, stepper.horizon, stepper.reset(tasks, seeds))
+            memory = actor.begin_episode(self._begin(actor) if memory is None else memory)
+            while record.alive.any():
+                time, alive = record.time, record.alive
+                distribution, actions, ahead = self._act(
+                    actor, params, memory, record.observations[time], noise[time], tasks, time
+                )
+                step = stepper.step(actions, alive, tasks, time)
+                rewards = self._layout.flat(np.asarray(step.rewards, float))
+                memory = self._where(alive, actor.remember(ahead, actions, rewards), memory)
+                over = record.add(distribution, actions, step)
+                if over.any() and record.alive.any():
+                    stepper.restart(over, time)  # a vector steps only what has been reset, also behind an episode's end
+                    record.observations[time + 1][~record.alive] = 0.0
+            return record.trajectories(), memory
+
+    def start(self, actor: Actor, tasks: Sequence[Task], seeds: Sequence[SeedSequence]) -> Carry:
+        """Starts an episode in every environment, for `rollout`."""
+        memory = actor.begin_episode(self._begin(actor))
+        return Carry(self.stepper.reset(tasks, seeds), memory, np.zeros(self.stepper.count, int), tasks)
+
+    @torch.no_grad()
+    def rollout(
+        self, actor: Actor, params: Params, carry: Carry, seeds: Sequence[SeedSequence], steps: int
+    ) -> tuple[Rollout, Carry]:
+        """Goes on for `steps` steps where the last rollout ended; episodes that end begin again at once.
+
+        Args:
+            actor: who acts.
+            params: its parameters, as in `sample`.
+            carry: of `start` or of the rollout before.
+            seeds: of the actions, one for each task.
+            steps: T.
+
+        Raises:
+            SimulationError: see `sample`.
+        """
+        layout, stepper, rows = self._layout, self.stepper, _RolloutRows()
+        noise = self._draw_noise(actor, seeds, steps)
+        observations, memory, elapsed, tasks = carry
+        everywhere = np.ones(stepper.count, bool)
+        with _one_torch_thread():
+            for time in range(steps):
+                observations = np.asarray(observations, layout.numpy_type())
+                distribution, actions, ahead = self._act(actor, params, memory, observations, noise[time], tasks, time)
+                step = stepper.step(actions, everywhere, tasks, time)
+                memory = actor.remember(ahead, actions, layout.flat(np.asarray(step.rewards, float)))
+                starts, elapsed = elapsed == 0, elapsed + 1
+                over = step.terminated | step.truncated | (elapsed >= stepper.horizon)
+                rows.add(
+                    distribution,
+                    actions,
+                    observations=observations,
+                    next_observations=np.array(step.observations, layout.numpy_type()),
+                    rewards=np.array(step.rewards, float),
+                    episode_starts=starts,
+                    terminated=np.array(step.terminated),
+                    truncated=over & ~step.terminated,
+                )
+                observations = step.observations
+                if over.any():
+                    observations = np.where(over[:, None], stepper.restart(over, time), observations)
+                    memory, elapsed = self._where(over, actor.begin_episode(memory), memory), np.where(over, 0, elapsed)
+        return rows.rollout(layout), Carry(np.array(observations), memory, elapsed, tasks)
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.stepper.close()
+
+    def _act(
+        self,
+        actor: Actor,
+        params: Params,
+        memory: Memory,
+        observations: np.ndarray,
+        noise: Tensor,
+        tasks: Sequence[Task],
+        time: int,
+    ) -> tuple[Distribution, Tensor, Memory]:
+        """What the actor does at observations [B, O]: the distribution, a sample of it, and the memory behind it."""
+        seen = torch.from_numpy(observations).view(self.tasks, self.episodes, -1).to(self.device)
+        distribution, ahead = actor.act(params, memory, seen)
+        for part in distribution:
+            self.stepper.require_finite(part, tasks, time, "the policy's output", FloatingPointError)
+        return distribution, distribution.sample(noise), ahead
+
+    def _begin(self, actor: Actor) -> Memory:
+        return actor.begin((self.tasks, self.episodes), torch.zeros((), dtype=self.dtype, device=self.device))
+
+    def _where(self, mask: np.ndarray, chosen: Memory, other: Memory) -> Memory:
+        if mask.all():
+            return chosen
+        return select(torch.from_numpy(mask).to(self.device).view(self.tasks, self.episodes), chosen, other)
+
+    def _draw_noise(self, actor: Actor, seeds: Sequence[SeedSequence], steps: int) -> Tensor:
+        """[T, N, E, ...]: each task's noise from its own seed."""
+        shape = (steps, self.episodes)
+        drawn = [actor.draw_noise(Generator(PCG64(child_seed(seed, ACTIONS))), shape) for seed in seeds]
+        return torch.from_numpy(np.stack(drawn, axis=1)).to(self.device, self.dtype)
+
+
+class _RolloutRows:
+    """Steps of a rollout in the making."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._actions: list[Tensor] = []
+        self._distributions: list[Distribution] = []
+
+    def add(self, distribution: Distribution, actions: Tensor, **arrays: np.ndarray) -> None:
+        self._distributions.append(distribution)
+        self._actions.append(actions)
+        self._rows.append(arrays)
+
+    def rollout(self, layout: Layout) -> Rollout:
+        actions = torch.stack(self._actions)
+        arrays = {name: layout.over_time(np.stack([row[name] for row in self._rows])) for name in self._rows[0]}
+        log_probs = log_probs_of(self._distributions, actions)
+        return Rollout(actions=layout.over_time(actions), log_probs=layout.over_time(log_probs), **arrays)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Keeps torch's threads, which spin while they wait, off the cores that simulate: a third faster on two cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

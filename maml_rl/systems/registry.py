@@ -1,0 +1,50 @@
+"""Systems by name: this package's own, and modules from elsewhere."""
+
+import importlib
+import inspect
+from dataclasses import is_dataclass
+from typing import Any, NamedTuple
+
+from maml_rl.systems.system import RunConfig, System
+
+__all__ = ["BUILT_IN", "Registered", "registered"]
+
+BUILT_IN = ("maml", "maml_trpo", "promp", "reptile", "rl2")
+"""Modules of `maml_rl.systems`; a name with a dot is a module of one's own."""
+
+
+class Registered(NamedTuple):
+    """A module that is a system.
+
+    Attributes:
+        name: as configurations have it.
+        config: its configuration, a dataclass.
+        system: makes the system of a configuration.
+    """
+
+    name: str
+    config: type[RunConfig]
+    system: type[System[Any, Any]]
+
+
+def registered(name: str) -> Registered:
+    """The system of a name: ``maml_trpo``, or ``package.module`` for one of your own.
+
+    Raises:
+        ValueError: there is no such module, or it is not a system.
+    """
+    if name not in BUILT_IN and "." not in name:
+        raise ValueError(
+            f"there is no system {name!r}; there are {', '.join(BUILT_IN)}, and 'package.module' for one of your own."
+        )
+    path = f"maml_rl.systems.{name}" if name in BUILT_IN else name
+    try:
+        module = importlib.import_module(path)
+    except Exception as error:  # whatever a module from elsewhere may raise
+        raise ValueError(f"system {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    config, system = getattr(module, "Config", None), getattr(module, "System", None)
+    if not (inspect.isclass(config) and is_dataclass(config) and issubclass(config, RunConfig)):
+        raise ValueError(f"system {name!r}: the module must have a dataclass `Config` that extends RunConfig.")
+    if not (inspect.isclass(system) and issubclass(system, System)):
+        raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
+    return Registered(name, config, system)

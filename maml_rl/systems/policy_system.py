@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -81,7 +81,7 @@ class PolicySystem(System[ConfigT, OptionsT]):
         self.held_out_environment = held_out(config.environment)
         self._episodes = episodes
         env = make_single(self.held_out_environment)
-        self.spaces: tuple[gym.Space, gym.Space] = (env.observation_space, env.action_space)
+        self.spaces: tuple[gym.Space[Any], gym.Space[Any]] = (env.observation_space, env.action_space)
         env.close()
 
     @cached_property

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from maml_rl.systems.system import RunConfig, System
 
@@ -45,6 +45,6 @@ def registered(name: str) -> Registered:
     config, system = getattr(module, "Config", None), getattr(module, "System", None)
     if not (inspect.isclass(config) and is_dataclass(config) and issubclass(config, RunConfig)):
         raise ValueError(f"system {name!r}: the module must have a dataclass `Config` that extends RunConfig.")
-    if not (inspect.isclass(system) and issubclass(system, System)):
+    if not (inspect.isclass(system) and System in system.__mro__):
         raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
-    return Registered(name, config, system)
+    return Registered(name, config, cast("type[System[Any, Any]]", system))

@@ -107,17 +107,19 @@ class Scene(NamedTuple):
 
 
 class Renderer(Protocol):
-    """Films adapted policies.
+    """Films adapted policies."""
 
-    Attributes:
-        environment: of held-out tasks.
-        axis: what steps of adaptation are called.
-        default_steps: numbers of steps that are filmed where nothing is said.
-    """
+    @property
+    def environment(self) -> EnvironmentConfig:
+        """Of held-out tasks."""
 
-    environment: EnvironmentConfig
-    axis: str
-    default_steps: Sequence[int]
+    @property
+    def axis(self) -> str:
+        """What steps of adaptation are called."""
+
+    @property
+    def default_steps(self) -> Sequence[int]:
+        """Numbers of steps that are filmed where nothing is said."""
 
     def scenes(
         self, state: State, steps: Sequence[int], tasks: int | Sequence[Task], episodes: int | None, seed: int
@@ -140,15 +142,15 @@ class Exported(NamedTuple):
 
 
 class Exporter(Protocol):
-    """Writes an adapted policy as a model of Stable-Baselines3.
+    """Writes an adapted policy as a model of Stable-Baselines3."""
 
-    Attributes:
-        environment: of held-out tasks.
-        default_steps: steps of adaptation where nothing is said.
-    """
+    @property
+    def environment(self) -> EnvironmentConfig:
+        """Of held-out tasks."""
 
-    environment: EnvironmentConfig
-    default_steps: int
+    @property
+    def default_steps(self) -> int:
+        """Steps of adaptation where nothing is said."""
 
     def export(self, state: State, task: Task | None, steps: int, episodes: int | None, seed: int) -> Exported:
         """The policy after `steps` steps on the task, or before adaptation where there is none.

@@ -1,45 +1,24 @@
-"""How good held-out tasks become over gradient steps or episodes: numbers, their intervals, files and the figure."""
+"""How good held-out tasks become over steps of adaptation: means with intervals, a table, files and a figure."""
 
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.figure import save_figure
+from maml_rl.systems.evaluation import Evaluation
 
-__all__ = ["Evaluation", "interval", "require_folder", "table", "write"]
+__all__ = ["interval", "require_folder", "table", "tasks_digest", "write"]
 
-
-class Evaluation(NamedTuple):
-    """What was measured after each number of gradient steps, or of what else a learner adapts by.
-
-    Attributes:
-        measure: "return", "accuracy" or "error".
-        per_task: its mean over each task's episodes or examples, [K + 1, N].
-        tasks: N of them.
-        settings: how it was done; goes into the file.
-        arrays: what else goes into the file of arrays.
-        sizes: what a task's number is a mean of, in words.
-        also: other measures by name, each [K + 1, N].
-        references: numbers to hold the means against, such as the optimum, by name.
-        axis: what the numbers 0 to K count.
-    """
-
-    measure: str
-    per_task: NDArray[np.float64]
-    tasks: list[dict[str, Any]]
-    settings: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
-    sizes: str
-    also: dict[str, NDArray[np.float64]] = {}  # noqa: RUF012  # never changed
-    references: dict[str, float] = {}  # noqa: RUF012
-    axis: str = "gradient steps"
+Array = NDArray[np.float64]
 
 
-def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def interval(per_task: Array) -> tuple[Array, Array]:
     """Mean over tasks and half the width of its 95% interval, 1.96 s / sqrt(N), for [..., N]; nan for one task."""
     count = per_task.shape[-1]
     if count < 2:
@@ -49,34 +28,38 @@ def interval(per_task: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 
 def table(evaluation: Evaluation) -> str:
-    """One line a gradient step: the measure, and its gain over none, with 95% intervals over tasks."""
-    per_task = evaluation.per_task
+    """One line a step of adaptation: the measure, and its change from none, with 95% intervals over tasks."""
+    per_task, measure = evaluation.per_task, evaluation.measure
     means, errors = interval(per_task)
     with np.errstate(invalid="ignore"):
-        gains, gain_errors = interval(per_task - per_task[0])
-    digits = 2 if evaluation.measure == "return" else 4
+        changes, change_errors = interval(per_task - per_task[0])
     more = {name: interval(values) for name, values in evaluation.also.items()}
     heads = "".join(f"  {name:>20}" for name in more)
     unit = evaluation.axis.split()[-1]
-    change = "change from" if evaluation.measure == "error" else "gain over"
-    lines = [f"{evaluation.axis:>14}  {evaluation.measure:>20}  {f'{change} 0 {unit}':>20}{heads}"]
+    change = "gain over" if measure.higher_is_better else "change from"
+    lines = [f"{evaluation.axis:>14}  {measure.name:>20}  {f'{change} 0 {unit}':>20}{heads}"]
     for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
-        line = f"{step:14d}  {_plus_minus(mean, error, digits):>20}"
-        gain = "" if step == 0 else _plus_minus(gains[step], gain_errors[step], digits)
+        line = f"{step:14d}  {_plus_minus(mean, error, measure.digits):>20}"
+        shown = "" if step == 0 else _plus_minus(changes[step], change_errors[step], measure.digits)
         others = "".join(f"  {_plus_minus(mean[step], error[step], 3):>20}" for mean, error in more.values())
-        lines.append(f"{line}  {gain:>20}{others}".rstrip())
+        lines.append(f"{line}  {shown:>20}{others}".rstrip())
     for name, value in evaluation.references.items():
-        lines.append(f"{name:>14}  {value:20.{digits}f}")
-    lines.append(f"mean and 95% interval over {per_task.shape[1]} held-out tasks, {evaluation.sizes}")
-    diverged = (~np.isfinite(per_task)).any(0).nonzero()[0]
-    if len(diverged):
-        first = int((~np.isfinite(per_task)).any(1).argmax())
-        named = ", ".join(map(str, diverged[:5])) + (", ..." if len(diverged) > 5 else "")
-        lines.append(
-            f"warning: {len(diverged)} of the tasks diverged, the first after {first} gradient steps (task {named}); "
-            "smaller rates (--rates) adapt more gently."
-        )
-    return "\n".join(lines)
+        lines.append(f"{name:>14}  {value:20.{measure.digits}f}")
+    protocol = f", {evaluation.protocol}" if evaluation.protocol else ""
+    lines.append(f"mean and 95% interval over {per_task.shape[1]} held-out tasks{protocol}")
+    return "\n".join([*lines, *_divergence(evaluation)])
+
+
+def _divergence(evaluation: Evaluation) -> list[str]:
+    """A warning that names tasks whose values are not finite; nothing where there are none."""
+    broken = ~np.isfinite(evaluation.per_task)
+    tasks = broken.any(0).nonzero()[0]
+    if not len(tasks):
+        return []
+    first = f"{int(broken.any(1).argmax())} {evaluation.axis}"
+    named = ", ".join(map(str, tasks[:5])) + (", ..." if len(tasks) > 5 else "")
+    remedy = "; smaller rates (--rates) adapt more gently" if evaluation.settings.get("rates") else ""
+    return [f"warning: {len(tasks)} of the tasks diverged, the first after {first} (task {named}){remedy}."]
 
 
 def require_folder(folder: Path) -> None:
@@ -92,53 +75,80 @@ def require_folder(folder: Path) -> None:
 
 
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Writes `evaluation.json`, `evaluation.npz` and `adaptation.png`; returns their paths.
+    """Writes `evaluation.json`, `evaluation.npz`, `adaptation.png` and the evaluation's own figures.
+
+    Returns:
+        The paths of all of them.
 
     Raises:
         RunFault: the folder cannot be written.
     """
-    paths = [folder / name for name in ("evaluation.json", "evaluation.npz", "adaptation.png")]
-    means, errors = interval(evaluation.per_task)
-    summary = {
-        **evaluation.settings,
-        f"{evaluation.measure}_mean": _finite_or_none(means),
-        f"{evaluation.measure}_interval95": _finite_or_none(errors),
-        **{f"{name}_mean": _finite_or_none(interval(values)[0]) for name, values in evaluation.also.items()},
-        **{f"{name}_interval95": _finite_or_none(interval(values)[1]) for name, values in evaluation.also.items()},
-        **({"references": evaluation.references} if evaluation.references else {}),
-        "tasks": evaluation.tasks,
-    }
-    arrays = _task_arrays(evaluation.tasks)
+    numbers, arrays = folder / "evaluation.json", folder / "evaluation.npz"
+    also = {f"also_{name}": values for name, values in evaluation.also.items()}
     try:
-        paths[0].write_text(json.dumps(summary, indent=2, default=_plain) + "\n", encoding="utf-8")
-        np.savez(paths[1], **{**evaluation.arrays, **arrays})  # type: ignore[arg-type]
+        numbers.write_text(json.dumps(_summary(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        np.savez(arrays, values=evaluation.values, **also, **_task_arrays(evaluation.tasks))  # type: ignore[arg-type]
     except OSError as error:
         raise RunFault(f"the evaluation could not be written to {folder}: {error.strerror or error}") from error
-    save_figure(lambda figure: _draw(evaluation, figure), (6, 4), paths[2])
-    return paths
+    adaptation = save_figure(lambda figure: _draw(evaluation, figure), (6, 4), folder / "adaptation.png")
+    own = [save_figure(figure.draw, figure.size, folder / name) for name, figure in evaluation.figures.items()]
+    return [numbers, arrays, adaptation, *own]
 
 
-def _task_arrays(tasks: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+def tasks_digest(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the tasks' canonical JSON, in hexadecimal: the same for the same tasks in the same order."""
+    text = json.dumps(_as_json(tasks), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _summary(evaluation: Evaluation) -> dict[str, Any]:
+    """What `evaluation.json` holds."""
+    measure = evaluation.measure
+    content = {
+        "measure": measure.name,
+        "higher_is_better": measure.higher_is_better,
+        "label": measure.title,
+        "digits": measure.digits,
+        "axis": evaluation.axis,
+        **_mean_and_interval(evaluation.per_task),
+        "also": {name: _mean_and_interval(values) for name, values in evaluation.also.items()},
+        "references": evaluation.references,
+        "tasks": {"count": len(evaluation.tasks), "digest": tasks_digest(evaluation.tasks)},
+        "protocol": evaluation.protocol,
+        "settings": evaluation.settings,
+    }
+    return _as_json(content)
+
+
+def _mean_and_interval(per_task: Array) -> dict[str, Array]:
+    means, errors = interval(per_task)
+    return {"mean": means, "interval95": errors}
+
+
+def _task_arrays(tasks: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
     """An array for each task parameter that is a number, or a list of one length, in every task."""
     arrays = {}
     for name in tasks[0]:
         try:
             values = [np.asarray(task.get(name)) for task in tasks]
-        except ValueError:  # lists of different lengths; the JSON file has them
+        except ValueError:  # lists of different lengths
             continue
         if len({value.shape for value in values}) == 1 and all(value.dtype.kind in "biuf" for value in values):
             arrays[f"task_{name}"] = np.stack(values)
     return arrays
 
 
-def _finite_or_none(values: NDArray[np.float64]) -> list[float | None]:
-    """JSON has no other numbers."""
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: numpy's numbers as numbers, anything else as Python shows it."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else repr(value)
+def _as_json(value: Any) -> Any:
+    """Plain values: null for numbers that are not finite, Python's own words for what JSON has none for."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(entry) for name, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_as_json(entry) for entry in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else repr(value)
 
 
 def _plus_minus(mean: float, error: float, digits: int) -> str:
@@ -147,7 +157,8 @@ def _plus_minus(mean: float, error: float, digits: int) -> str:
 
 
 def _draw(evaluation: Evaluation, figure: Any) -> None:
-    per_task = evaluation.per_task
+    """A thin line for each task; mean, interval and references in front."""
+    per_task, measure = evaluation.per_task, evaluation.measure
     steps = np.arange(len(per_task))
     means, errors = interval(per_task)
     axes = figure.subplots()
@@ -158,10 +169,11 @@ def _draw(evaluation: Evaluation, figure: Any) -> None:
     if evaluation.references:
         axes.legend(fontsize=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if evaluation.measure == "error" and np.nanmax(means) > 1e3 * np.nanmin(means) > 0:
+    if not measure.higher_is_better and np.nanmax(means) > 1e3 * np.nanmin(means) > 0:
         axes.set_yscale("log")  # adaptation diverged
     axes.set_xlabel(evaluation.axis)
-    axes.set_ylabel("mean squared error" if evaluation.measure == "error" else evaluation.measure)
-    about = evaluation.settings.get("environment") or evaluation.settings.get("distribution", "")
-    axes.set_title(f"{about}: mean and 95% interval over {per_task.shape[1]} tasks", fontsize=10)
+    axes.set_ylabel(measure.title)
+    title = f"mean and 95% interval over {per_task.shape[1]} tasks"
+    tasks_name = evaluation.settings.get("tasks_name")
+    axes.set_title(f"{tasks_name}: {title}" if tasks_name else title, fontsize=10)
     axes.grid(alpha=0.3)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from maml_rl.rl.environments.vector import make_single
-from maml_rl.run.curves import Curves, draw_curves
+from maml_rl.run.curves import Curves, draw_curves, figure_size
 from maml_rl.run.errors import UsageError
-from maml_rl.run.evaluate import Evaluation
+from maml_rl.run.figure import save_figure
 from maml_rl.run.finished_run import OpenedRun
+from maml_rl.systems.evaluation import Evaluation, Measure
 from maml_rl.systems.maml import Measured
 
 __all__ = ["Options", "draw_fits", "evaluation_of", "is_oracle", "with_defaults"]
@@ -93,7 +94,7 @@ def evaluation_of(
         "iteration": opened.iteration if chosen.get("ensemble", 1) == 1 else None,
         "seconds": round(time.perf_counter() - began, 3),
     }
-    return evaluation._replace(settings=settings), found
+    return replace(evaluation, settings=settings), found
 
 
 def draw_fits(opened: OpenedRun, options: Options, measured: Any, folder: Path) -> list[Path]:
@@ -117,7 +118,7 @@ def draw_fits(opened: OpenedRun, options: Options, measured: Any, folder: Path) 
         tasks.support.targets[..., 0].cpu().numpy(),
         {step: fitted[step][..., 0].cpu().numpy() for step in shown},
     )
-    return [draw_curves(curves, folder / "curves.png")]
+    return [save_figure(lambda figure: draw_curves(curves, figure), figure_size(curves), folder / "curves.png")]
 
 
 def with_defaults(options: Options, opened: OpenedRun) -> dict[str, Any]:
@@ -161,18 +162,17 @@ def _returns(
         opened.state, chosen["steps"], options.seed, chosen["tasks"], chosen["episodes"], options.rates, None, progress
     )
     returns = np.stack([trajectories.returns.cpu().numpy() for trajectories in collected.trajectories]).astype(float)
-    settings = {"environment": opened.config.environment.id}
+    settings = {"tasks_name": opened.config.environment.id}
     if opened.config.environment.held_out:
         settings["held_out"] = opened.config.environment.held_out
-    sizes = f"{chosen['episodes']} episodes each"
-    found = Evaluation("return", returns.mean(-1), tasks, settings, {"returns": returns}, sizes)
-    if hasattr(opened.system, "axis"):
-        found = found._replace(axis=opened.system.axis, settings={**settings, "axis": opened.system.axis})
+    axis = getattr(opened.system, "axis", "gradient steps")
+    protocol = f"{chosen['episodes']} episodes each"
+    found = Evaluation(Measure("return", True, digits=2), returns, tasks, axis, protocol, settings)
     successes = [trajectories.successes for trajectories in collected.trajectories]
     if successes[0] is not None:
         share = np.stack([each.cpu().numpy().astype(float).mean(-1) for each in successes])
-        found = found._replace(also={"success": share}, arrays={**found.arrays, "success": share})
-    return found._replace(references=_references(opened, tasks)), collected
+        found = replace(found, also={"success": share})
+    return replace(found, references=_references(opened, tasks)), collected
 
 
 def _references(opened: OpenedRun, tasks: list[Any]) -> dict[str, float]:
@@ -211,15 +211,16 @@ def _supervised(
     described = {name: values.tolist() for name, values in measured.tasks.parameters.items()}
     tasks = [{name: values[task] for name, values in described.items()} for task in range(count)]
     arguments = system.distribution.arguments
-    settings = {"distribution": config.distribution.id, "arguments": arguments}
+    settings = {"tasks_name": config.distribution.id, "arguments": arguments}
     if config.network.id == "conv4":
         settings["norm"] = config.network.norm
     examples, adapted = measured.outputs[0].shape[1], measured.tasks.support.inputs.shape[1]
     protocol = f", protocol {arguments['protocol']}" if "protocol" in arguments else ""
     about = f"{chosen['split']} split{protocol}{_norm_note(config)}"
     sizes = f"adapted on {adapted} examples each, measured on {examples} ({about})"
-    arrays = {system.measure: measured.values}
-    return Evaluation(system.measure, measured.values, tasks, settings, arrays, sizes), measured
+    measures = {"error": Measure("error", False, "mean squared error"), "accuracy": Measure("accuracy", True)}
+    measure = measures[system.measure]
+    return Evaluation(measure, measured.values, tasks, protocol=sizes, settings=settings), measured
 
 
 def _norm_note(config: Any) -> str:

@@ -1,1 +1,1 @@
-"""Runs side by side on one page: what their folders hold, how they are grouped, the charts, the page."""
+"""The page that compares runs: what their folders hold, how they are grouped, charts, tables and one HTML file."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from maml_rl.run.compare import (
@@ -15,18 +16,16 @@ from maml_rl.run.compare import (
     Progress,
     learning_of,
     read_adaptation,
+    read_columns,
     read_progress,
     seconds_by_part,
 )
-from maml_rl.run.config import config_to_dict
 from maml_rl.run.errors import UsageError
-from maml_rl.run.folder import RunFolder
 
 __all__ = ["LeftOut", "Run", "Runs", "flattened", "gather", "names_of", "read_per_task"]
 
 T = TypeVar("T")
 _PLACES = ("", "best", "last")
-_ARRAYS = {"return": "returns", "accuracy": "accuracy", "error": "error"}
 _PICTURES = (".mp4", ".gif", ".png")
 _OWN_PICTURES = ("adaptation.png", "learning.png")
 _OTHER_FOLDERS = ("checkpoints", "tensorboard")
@@ -53,14 +52,14 @@ class Run(NamedTuple):
         name: what it is called, unlike any other.
         label: what it was called by hand; None where it was not.
         folder: where it is.
-        system: name of the system; None for a folder of an evaluation only.
-        config: its resolved configuration, flattened; empty for a folder of an evaluation only.
+        config: its configuration, flattened; empty for a folder of an evaluation only.
+        tasks: the key of the configuration that names the task distribution, without its ".id"; empty where none does.
         rows: those of `progress.csv`.
         learning: its curve; None where there is no point of one.
         parts: mean seconds of a meta-iteration by what they were spent on.
         adaptation: its evaluation on held-out tasks; None where there is none.
         place: the subfolder of the evaluation, "best" or "last"; empty where it is in the folder itself.
-        per_task: the evaluation's mean over each task's episodes or examples, [K + 1, N]; None without its arrays.
+        per_task: the evaluation's mean over each task's repetitions, [K + 1, N]; None without its arrays.
         versions: of the libraries; empty where they are not known.
         pictures: films and pictures.
     """
@@ -68,8 +67,8 @@ class Run(NamedTuple):
     name: str
     label: str | None
     folder: Path
-    system: str | None
     config: dict[str, Any]
+    tasks: str
     rows: list[dict[str, float]]
     learning: Learning | None
     parts: dict[str, float]
@@ -81,11 +80,15 @@ class Run(NamedTuple):
 
     @property
     def task(self) -> str | None:
-        """Id of the environment or the distribution."""
-        told = self.adaptation.settings if self.adaptation else {}
-        places = ("environment.id", "distribution.id")
-        known = [self.config.get(key) for key in places] + [told.get(key[:-3]) for key in places]
-        return next((str(value) for value in known if value is not None), None)
+        """Name of the task distribution."""
+        settings = self.adaptation.settings if self.adaptation else {}
+        name = self.config.get(f"{self.tasks}.id", settings.get("tasks_name"))
+        return None if name is None else str(name)
+
+    @property
+    def system(self) -> str | None:
+        """Name of the system; None where it is not known."""
+        return self.config.get("system")
 
     @property
     def seed(self) -> Any:
@@ -123,8 +126,8 @@ def gather(folders: Sequence[Path], labels: Sequence[str] | None = None) -> Runs
         runs += [] if run is None else [run]
         left_out += [LeftOut(name, fault, run is None) for fault in faults]
     if not runs:
-        told = " ".join(f"{fault.name}: {fault.reason}" for fault in left_out)
-        raise UsageError(f"there is nothing to compare. {told}")
+        reasons = " ".join(f"{fault.name}: {fault.reason}" for fault in left_out)
+        raise UsageError(f"there is nothing to compare. {reasons}")
     return Runs(runs, left_out)
 
 
@@ -132,10 +135,10 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     """The ends of the folders' paths, as long as it takes to tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
-        found = ["/".join(part[-length:]) for part in parts]
-        if len(set(found)) == len(set(parts)):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(set(parts)):
             break
-    return found
+    return names
 
 
 def _run_names(folders: Sequence[Path], labels: Sequence[str] | None) -> list[str]:
@@ -152,33 +155,31 @@ def read_run(folder: Path, name: str, label: str | None = None) -> tuple[Run | N
     """What the folder holds, None if nothing that can be shown; and what is wrong with it."""
     faults: list[str] = []
     progress = _attempt(lambda: read_progress(folder), faults)
-    opened = _attempt(lambda: RunFolder.open(folder), faults) if _is_training(folder) else None
-    if opened is None and _is_training(folder):
+    config = _attempt(lambda: _configuration(folder), faults) if _is_training(folder) else {}
+    if config is None:
         return None, faults
     learning = _attempt(lambda: _learning(folder, name, progress), faults)
     adaptation, place = _evaluation(folder, name, faults)
     if learning is None and adaptation is None:
         return None, faults or [f"{folder} has neither a learning curve in progress.csv nor an evaluation.json."]
-    if progress is not None and learning is None:
-        faults.append(f"{folder / 'progress.csv'} has no point of a learning curve yet.")
     if progress is not None and progress.half_written:
         faults.append(f"the last row of {folder / 'progress.csv'} is half-written; the rows before it are shown.")
     per_task = None if adaptation is None else _attempt(lambda: read_per_task(folder / place, adaptation), faults)
-    versions = _attempt(lambda: _versions(folder), faults)
+    versions = _attempt(lambda: _versions(folder), faults) or {}
     rows = [] if progress is None else progress.rows
     run = Run(
         name,
         label,
         folder,
-        opened.system if opened else None,
-        {"system": opened.system, **flattened(config_to_dict(opened.config))} if opened else {},
+        flattened(config),
+        _tasks_key(config),
         rows,
         learning,
         seconds_by_part(rows),
         adaptation,
         place,
         per_task,
-        versions or {},
+        versions,
         _pictures(folder),
     )
     return run, faults
@@ -186,15 +187,15 @@ def read_run(folder: Path, name: str, label: str | None = None) -> tuple[Run | N
 
 def flattened(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested names and values with dots between the names; a list is one value."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
-        found |= flattened(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
+        result |= flattened(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return result
 
 
 def read_per_task(folder: Path, adaptation: Adaptation) -> NDArray[np.float64] | None:
-    """The evaluation's mean over each task's episodes or examples, [K + 1, N]; None without an `evaluation.npz`.
+    """The evaluation's mean over each task's repetitions, [K + 1, N]; None without an `evaluation.npz`.
 
     Raises:
         UsageError: the file is damaged, or of another evaluation than the one beside it.
@@ -204,12 +205,12 @@ def read_per_task(folder: Path, adaptation: Adaptation) -> NDArray[np.float64] |
         return None
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            values = np.asarray(arrays[_ARRAYS[adaptation.measure]], float)
+            values = np.asarray(arrays["values"], float)
     except (OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
-    per_task = values.mean(-1) if values.ndim == 3 else values
-    alike = per_task.ndim == 2 and per_task.shape == (len(adaptation.means), len(adaptation.tasks))
+    alike = values.shape[:2] == (len(adaptation.means), adaptation.task_count)
     if alike:
+        per_task = values.reshape(*values.shape[:2], -1).mean(-1)
         means = np.where(np.isfinite(per_task).all(1), per_task.mean(1), np.nan)
         alike = np.allclose(means, adaptation.means, rtol=1e-4, equal_nan=True)
     if not alike:
@@ -231,19 +232,41 @@ def _is_training(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("config.yaml", "progress.csv", "checkpoints", "versions.json"))
 
 
-def _learning(folder: Path, name: str, progress: Progress | None) -> Learning | None:
+def _configuration(folder: Path) -> dict[str, Any]:
+    """What `config.yaml` says, which has every field of the configuration, whatever the system."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a run folder: it has no config.yaml.")
     try:
-        return None if progress is None else learning_of(progress.rows, name)
-    except LookupError as error:
-        raise UsageError(f"{folder / 'progress.csv'} is damaged: it has no column {error}.") from error
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a configuration: it has no names and values.")
+    return content
+
+
+def _tasks_key(config: dict[str, Any]) -> str:
+    """The first section of the configuration that has an id and arguments: the task distribution's."""
+    sections = (name for name, value in config.items() if isinstance(value, dict) and {"id", "arguments"} <= set(value))
+    return next(sections, "")
+
+
+def _learning(folder: Path, name: str, progress: Progress | None) -> Learning | None:
+    if progress is None:
+        return None
+    learning = learning_of(progress.rows, read_columns(folder), name)
+    if learning is None:
+        raise UsageError(f"{folder / 'progress.csv'} has no point of a learning curve yet.")
+    return learning
 
 
 def _evaluation(folder: Path, name: str, faults: list[str]) -> tuple[Adaptation | None, str]:
     """The first evaluation that can be read, and the subfolder it is in."""
     for place in _PLACES:
-        found = _attempt(lambda: read_adaptation(folder / place, name), faults)  # noqa: B023  # called at once
-        if found is not None:
-            return found, place
+        adaptation = _attempt(lambda: read_adaptation(folder / place, name), faults)  # noqa: B023  # called at once
+        if adaptation is not None:
+            return adaptation, place
     return None, ""
 
 

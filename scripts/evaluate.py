@@ -1,37 +1,88 @@
 #!/usr/bin/env python
-"""How good held-out tasks become over gradient steps: python scripts/evaluate.py --run runs/navigation --steps 3."""
+"""How good held-out tasks become over steps of adaptation: python scripts/evaluate.py --run runs/navigation --steps 3.
+
+What can be said besides depends on the run's system: --run FOLDER --help lists it.
+"""
 
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from maml_rl.run import evaluate
-from maml_rl.run.cli import exit_code, settings_of
-from maml_rl.run.finished_run import open_run
-from maml_rl.run.held_out import Options, draw_fits, evaluation_of, with_defaults
+from maml_rl.run.cli import exit_code, option_of, refused_in_one_line, settings_of
+from maml_rl.run.finished_run import FinishedRun, open_run
+from maml_rl.run.folder import RunFolder
+from maml_rl.systems.evaluation import Evaluation, EvaluationOptions
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which run.
+
+    Attributes:
+        run: the run folder.
+        checkpoint: "best" by training return or by validation, or the "last".
+        device: where to adapt; the run's own where nothing is given.
+        data: where the data are now, if not where they were in training.
+        output: where the files go; the run folder where nothing is given.
+    """
+
+    run: str
+    checkpoint: Literal["best", "last"] = "best"
+    device: str | None = None
+    data: str | None = None
+    output: str | None = None
 
 
 def main(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint, writes the files, prints the table."""
-    options: Options = settings_of(Options, argv, __doc__ or "")
+    run = option_of(argv, "run")
+    own = EvaluationOptions if run is None else RunFolder.open(Path(run)).system.system.Options
+    options, wanted = settings_of((Options, own), argv, __doc__ or "")
     output = Path(options.output or options.run)
-    with open_run(Path(options.run), options.checkpoint, options.device, options.data, options.ensemble or 1) as opened:
-        chosen = with_defaults(options, opened)
+    places = {"device": options.device, "data": options.data}
+    with open_run(Path(options.run), options.checkpoint, places, wanted.states) as opened:
+        with refused_in_one_line():
+            resolved = opened.system.resolve(wanted)
         evaluate.require_folder(output)
-        parts = len(opened.states) if opened.system.kind == "supervised" else chosen["steps"] + 1
-        with tqdm(total=parts, desc="evaluating", leave=False) as bar:
-            result, found = evaluation_of(opened, options, chosen, bar.update)
-        paths = evaluate.write(result, output) + draw_fits(opened, options, found, output)
+        result = _evaluated(opened, options, resolved)
+        paths = evaluate.write(result, output)
     print(evaluate.table(result))
-    if options.ensemble and options.ensemble > 1:
-        which = f"ensemble of the {options.ensemble} best states by validation"
+    if wanted.states > 1:
+        which = f"ensemble of the {wanted.states} best states by validation"
     else:
         which = f"checkpoint {opened.checkpoint} (iteration {opened.iteration})"
         which += "" if opened.checkpoint == options.checkpoint else ", for lack of a best one"
     print(f"{which}; wrote {', '.join(map(str, paths))}")
     return 0
+
+
+def _evaluated(opened: FinishedRun, options: Options, resolved: EvaluationOptions) -> Evaluation:
+    """The evaluation, with how it was done."""
+    began = time.perf_counter()
+    with tqdm(desc="evaluating", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = opened.system.evaluate(opened.states, resolved, progress)
+    alone = resolved.states == 1
+    settings: dict[str, Any] = {
+        "tasks_name": opened.system.tasks_name,
+        **{field.name: getattr(resolved, field.name) for field in fields(resolved)},
+        **result.settings,
+        "device": options.device,
+        "checkpoint": opened.checkpoint if alone else "validated",
+        "iteration": opened.iteration if alone else None,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    return replace(result, settings=settings)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from maml_rl.rl.environments.vector import make_vector
-from maml_rl.rl.policies import without_context
-from maml_rl.run.cli import exit_code, settings_of
+from maml_rl.run.cli import exit_code, refused_in_one_line, settings_of
 from maml_rl.run.errors import RunFault, UsageError
-from maml_rl.run.finished_run import OpenedRun, open_run
-from maml_rl.run.held_out import is_oracle
+from maml_rl.run.finished_run import open_run
 from maml_rl.run.task_options import accepted_task, task_from_json
 
 
@@ -53,66 +50,37 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Adapts to the task with the run's own settings, and saves the model."""
     options: Options = settings_of(Options, argv, __doc__ or "")
-    try:
-        from maml_rl.sb3.policy import to_ppo
-        from maml_rl.sb3.vec_env import TaskVecEnv
-    except ImportError:
-        raise UsageError("exporting needs the extra 'sb3': pip install 'maml_rl[sb3]'.") from None
     task = None if options.task is None else task_from_json(options.task)
-    with open_run(Path(options.run), options.checkpoint, options.device) as opened:
-        if opened.system.kind != "reinforcement-learning":
-            raise UsageError(f"{options.run} has no policy to export.")
-        if hasattr(opened.system, "recurrent"):
-            raise UsageError(
-                f"{options.run} is an rl2 run: rl2 policies are recurrent, and Stable-Baselines3's PPO has no policies "
-                "with a memory."
-            )
-        steps = options.steps
-        if steps is None:
-            steps = 0 if is_oracle(opened.config) else 1
+    with open_run(Path(options.run), options.checkpoint, {"device": options.device}) as opened:
+        try:
+            exporter = opened.system.exporter()
+        except ValueError as error:
+            raise UsageError(f"{options.run} cannot be exported: {error}") from error
+        steps = exporter.default_steps if options.steps is None else options.steps
         if task is None and steps:
             raise UsageError(
                 "`task` must say what to adapt to, such as '{\"velocity\": 1.5}'; or export with --steps 0."
             )
         if task is not None:
-            accepted_task(opened.system.config.environment, task).close()
-        params = _adapted(opened, options, task, steps)
-        env = TaskVecEnv(make_vector(opened.system.config.environment, 1), task, options.seed)
-        try:
-            model = to_ppo(opened.config.policy, params, env)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        finally:
-            env.close()
+            accepted_task(exporter.environment, task).close()
+        with refused_in_one_line():
+            exported = exporter.export(opened.state, task, steps, options.episodes, options.seed)
         try:
             Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-            model.save(options.output)
+            exported.model.save(options.output)
         except OSError as error:
             raise RunFault(f"{options.output} could not be written: {error.strerror or error}.") from error
-    _tell(options, opened, task)
-    return 0
-
-
-def _adapted(opened: OpenedRun, options: Options, task: dict | None, steps: int) -> dict:
-    if task is None:
-        return without_context(opened.system.learner.begin(opened.state["params"])[0])
-    episodes = options.episodes or opened.config.episodes
-    _, collected = opened.system.evaluate(opened.state, steps, options.seed, 1, episodes, chosen=[task])
-    for step, trajectories in enumerate(collected.trajectories):
-        print(f"return after {step} gradient steps: {float(trajectories.returns.mean()):.2f} ({episodes} episodes)")
-    return without_context({name: leaf[0] for name, leaf in collected.path[-1].items()})
-
-
-def _tell(options: Options, opened: OpenedRun, task: dict | None) -> None:
-    environment = opened.system.config.environment
+    for step, value in enumerate(exported.returns):
+        print(f"return after {step} gradient steps: {value:.2f}")
     print(f"wrote {options.output}; to go on with it:")
     print("  from stable_baselines3 import PPO")
     print("  from stable_baselines3.common.vec_env import VecMonitor")
     print("  from maml_rl.rl.environments.vector import EnvironmentConfig, make_vector")
     print("  from maml_rl.sb3.vec_env import TaskVecEnv")
-    print(f"  config = {environment!r}")
+    print(f"  config = {exporter.environment!r}")
     print(f"  env = VecMonitor(TaskVecEnv(make_vector(config, 20), {json.loads(json.dumps(task))!r}))")
-    print(f"  model = PPO.load({options.output!r}, env=env, n_steps={opened.system.sampler.horizon})")
+    print(f"  model = PPO.load({options.output!r}, env=env, n_steps={exported.horizon})")
+    return 0
 
 
 if __name__ == "__main__":

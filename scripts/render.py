@@ -15,14 +15,13 @@ from typing import Literal
 import gymnasium as gym
 from tqdm import tqdm
 
-from maml_rl.rl.actors import Actor, Remembering, Steady
 from maml_rl.rl.environments.task_env import Task
 from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import UsageError
-from maml_rl.run.finished_run import OpenedRun, open_run
-from maml_rl.run.held_out import is_oracle
+from maml_rl.run.finished_run import open_run
 from maml_rl.run.task_options import accepted_task, task_from_json
+from maml_rl.systems.system import Renderer, State
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,13 @@ def main(argv: Sequence[str]) -> int:
     output = Path(options.output)
     render.check_ending(output)
     task = None if options.task is None else task_from_json(options.task)
-    with open_run(Path(options.run), options.checkpoint, options.device) as opened:
-        if opened.system.kind != "reinforcement-learning":
+    with open_run(Path(options.run), options.checkpoint, {"device": options.device}) as opened:
+        renderer = opened.system.renderer()
+        if renderer is None:
             raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
-        steps = options.steps or ([0] if is_oracle(opened.config) else [0, 1, 3])
-        env = accepted_task(opened.system.config.environment, task, render_mode="rgb_array")
+        env = accepted_task(renderer.environment, task, render_mode="rgb_array")
         try:
-            rows = _film(opened, env, options, task, steps)
+            rows = _film(renderer, opened.state, env, options, task)
         finally:
             env.close()
     if output.suffix.lower() == ".png":
@@ -88,40 +87,19 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _film(
-    opened: OpenedRun, env: gym.Env, options: Options, task: Task | None, steps: Sequence[int]
+    renderer: Renderer, state: State, env: gym.Env, options: Options, task: Task | None
 ) -> list[list[render.Pane]]:
-    rows, axis = [], getattr(opened.system, "axis", "gradient steps")
-    last_only = Path(options.output).suffix.lower() == ".png"
-    for each, actors in tqdm(_actors(opened, options, task, steps), desc="filming tasks", leave=False):
-        panes = {step: render.record(env, actor, each, step, options.seed, last_only, axis) for step, actor in actors}
+    steps = options.steps or list(renderer.default_steps)
+    tasks = options.tasks if task is None else [task]
+    scenes = renderer.scenes(state, steps, tasks, options.episodes, options.seed)
+    last_only, rows = Path(options.output).suffix.lower() == ".png", []
+    for scene in tqdm(scenes, desc="filming tasks", leave=False):
+        panes = {
+            step: render.record(env, player, scene.task, step, options.seed, last_only, renderer.axis)
+            for step, player in scene.players
+        }
         rows.append([panes[step] for step in steps])
     return rows
-
-
-def _actors(
-    opened: OpenedRun, options: Options, task: Task | None, steps: Sequence[int]
-) -> list[tuple[Task, list[tuple[int, Actor]]]]:
-    """Each task, and who acts after `steps`; with a memory after all up to the last, for it must live through them."""
-    system, last = opened.system, max(steps)
-    count, chosen = (options.tasks, None) if task is None else (1, [task])
-    if hasattr(system, "recurrent"):
-        with system.held_out(options.seed, count, 1, chosen) as found:
-            tasks = found.tasks
-        trials = [Remembering(system.recurrent, opened.state["params"]) for _ in tasks]
-        return [(each, [(step, actor) for step in range(last + 1)]) for each, actor in zip(tasks, trials, strict=True)]
-    episodes = options.episodes or opened.config.episodes
-    drawn, collected = system.evaluate(opened.state, last, options.seed, count, episodes, chosen=chosen)
-    return [
-        (
-            each,
-            [
-                (step, Steady(system.policy, {name: leaf[index] for name, leaf in params.items()}))
-                for step, params in enumerate(collected.path)
-                if step in steps
-            ],
-        )
-        for index, each in enumerate(drawn)
-    ]
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from maml_rl.run.errors import RunFault
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.search import sweep
 from maml_rl.run.sweep.table import table
-from maml_rl.run.training_run import own_config
+from maml_rl.run.training_run import config_of_resumed
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a sweep or goes on with one, prints its best trials."""
     words = ["--resume=true" if word == "--resume" else word for word in argv]
     # A sweep's own file stands first, so that only what this command line says can differ from it.
-    options: Options = settings_of(Options, [*own_config(argv, "sweep.yaml"), *words], __doc__ or "")
+    options: Options = settings_of(Options, [*config_of_resumed(argv, "sweep.yaml"), *words], __doc__ or "")
     finished, trials = sweep(options)
     output, states = Path(options.output), [trial.state for trial in trials]
     if not finished:

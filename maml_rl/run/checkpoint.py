@@ -10,8 +10,8 @@ from maml_rl.run.files import write_atomically
 
 __all__ = ["FORMAT", "fitted", "load", "save"]
 
-FORMAT = "maml_rl checkpoint 1"
-_KEYS = {"state": dict, "iteration": int, "env_steps": float, "best": float}
+FORMAT = "maml_rl checkpoint 2"
+_KEYS = {"state": dict, "iteration": int, "totals": dict, "best": float}
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -52,17 +52,20 @@ def load(path: Path, system: str) -> dict[str, Any]:
     return content
 
 
-def fitted(state: Any, fresh: Any, path: Path) -> Any:
-    """A loaded state on the devices of a fresh one.
+def fitted(state: Any, template: Any, path: Path) -> Any:
+    """A loaded state on the devices of a template.
 
     Raises:
-        UsageError: it has other names, shapes or precisions than the fresh one.
+        UsageError: it has other names, lengths, shapes, precisions or types than the template.
     """
-    if isinstance(fresh, dict) and isinstance(state, dict) and state.keys() == fresh.keys():
-        return {name: fitted(state[name], fresh[name], path) for name in fresh}
-    if isinstance(fresh, torch.Tensor) and isinstance(state, torch.Tensor):
-        if (state.shape, state.dtype) == (fresh.shape, fresh.dtype):
-            return state.to(fresh.device)
-    elif type(fresh) is type(state) and not isinstance(fresh, dict):
-        return state
+    if type(state) is type(template):
+        if isinstance(template, dict) and state.keys() == template.keys():
+            return {name: fitted(state[name], template[name], path) for name in template}
+        if isinstance(template, (list, tuple)) and len(state) == len(template):
+            parts = [fitted(one, other, path) for one, other in zip(state, template, strict=True)]
+            return type(template)(parts)
+        if isinstance(template, torch.Tensor) and (state.shape, state.dtype) == (template.shape, template.dtype):
+            return state.to(template.device)
+        if not isinstance(template, (dict, list, tuple, torch.Tensor)):
+            return state
     raise UsageError(f"the checkpoint in {path} does not fit the run's configuration.")

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -12,7 +13,7 @@ from maml_rl.run.config import LineParser, read_settings
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.memory import keep_freed_memory
 
-__all__ = ["build_system", "exit_code", "settings_of"]
+__all__ = ["exit_code", "option_of", "refused_in_one_line", "settings_of"]
 
 
 def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -36,8 +37,15 @@ def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None =
         return 1
 
 
-def settings_of(options: type, argv: Sequence[str], description: str) -> Any:
-    """A script's options, a dataclass, from its command line and YAML files given by --config.
+def option_of(argv: Sequence[str], name: str) -> str | None:
+    """What a command line says of one option, before it is known which others there are."""
+    given = [word.partition("=")[2] for word in argv if word.startswith(f"--{name}=")]
+    given += [after for option, after in pairwise(argv) if option == f"--{name}"]
+    return given[-1] if given else None
+
+
+def settings_of(options: type | tuple[type, ...], argv: Sequence[str], description: str) -> Any:
+    """A script's options, a dataclass or several, from its command line and YAML files given by --config.
 
     A list is written as `--steps 0 1 3` or as `--steps '[0, 1, 3]'`.
 
@@ -46,24 +54,27 @@ def settings_of(options: type, argv: Sequence[str], description: str) -> Any:
     """
     parser = LineParser(description=description)
     parser.add_argument("--config", action="config", help="YAML file with these options.")
-    parser.add_class_arguments(options)
-    names = list(options.__dataclass_fields__)  # type: ignore[attr-defined]
-    settings = parser.instantiate(read_settings(parser, _gathered(argv, options)))
+    classes = options if isinstance(options, tuple) else (options,)
+    for part in classes:
+        parser.add_class_arguments(part)
+    settings = parser.instantiate(read_settings(parser, _gathered(argv, classes), *classes))
     try:
-        return options(**{name: settings[name] for name in names})
+        made = tuple(part(**{field.name: settings[field.name] for field in fields(part)}) for part in classes)
     except (TypeError, ValueError) as error:
         raise UsageError(" ".join(str(error).split())) from error
+    return made if isinstance(options, tuple) else made[0]
 
 
-def _gathered(argv: Sequence[str], options: type) -> list[str]:
+def _gathered(argv: Sequence[str], classes: Sequence[type]) -> list[str]:
     """`--steps 0 1 3` as `--steps=[0, 1, 3]`, the list that the parser reads."""
-    kinds = {f"--{field.name}": kind for field in fields(options) if (kind := _entries(field.type)) is not None}
+    options = [field for part in classes for field in fields(part)]
+    entries = {f"--{option.name}": entry for option in options if (entry := _entries(option.type)) is not None}
     result, left = list[str](), list(argv)
     while left:
         name = left.pop(0)
-        values = list(takewhile(lambda word: not word.startswith("--"), left)) if name in kinds else []
+        values = list(takewhile(lambda word: not word.startswith("--"), left)) if name in entries else []
         if values and not values[0].startswith("["):
-            words = map(json.dumps, values) if kinds[name] is str else values
+            words = map(json.dumps, values) if entries[name] is str else values
             result.append(f"{name}=[{', '.join(words)}]")
             del left[: len(values)]
         else:
@@ -71,19 +82,16 @@ def _gathered(argv: Sequence[str], options: type) -> list[str]:
     return result
 
 
-def _entries(kind: Any) -> Any:
+def _entries(annotation: Any) -> Any:
     """What a list has in it; None for what is no list. Looks into `list[...] | None`."""
-    lists = [part for part in (kind, *get_args(kind)) if get_origin(part) is list]
+    lists = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is list]
     return get_args(lists[0])[0] if lists else None
 
 
-def build_system(constructor: Callable[[Any], Any], config: Any) -> Any:
-    """The system of a configuration.
-
-    Raises:
-        UsageError: an environment or a device there is none of, or a combination the system refuses.
-    """
+@contextmanager
+def refused_in_one_line() -> Iterator[None]:
+    """Turns a `ValueError` of a `with` block, what a system says of a wrong request, into a `UsageError`."""
     try:
-        return constructor(config)
+        yield
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -12,7 +12,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from maml_rl.run.errors import UsageError
-from maml_rl.systems import SYSTEMS
+from maml_rl.systems.registry import BUILT_IN, Registered, registered
+from maml_rl.systems.system import RunConfig
 
 __all__ = [
     "LineParser",
@@ -32,7 +33,7 @@ class LineParser(ArgumentParser):  # type: ignore[misc]
     """A parser whose errors are one line, raised as `UsageError`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, exit_on_error=False, **kwargs)
+        super().__init__(**{"allow_abbrev": False, "exit_on_error": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing the usage of all options."""
@@ -57,6 +58,8 @@ def _in_plain_words(message: str) -> str:
 
 def _kind_in_words(kind: str) -> str:
     kind = re.sub(r"^<class '(.*)'>$", r"\1", kind.replace("typing.", ""))
+    if kind.endswith(".FirstThen"):
+        return "{first: 0.1, then: 0.05}"
     within = re.fullmatch(r"(Literal|list|dict)(?:\[(.*)\])?", kind)
     if within is None:
         return _KINDS.get(kind, kind)
@@ -68,15 +71,17 @@ def _kind_in_words(kind: str) -> str:
     return f"a list of {_MANY[inner]}" if inner in _MANY else "a list"
 
 
-def parser_for(system: str, **kwargs: Any) -> LineParser:
-    """A parser with `--config` and one option for each field of the system's configuration."""
+def parser_for(system: Registered, **kwargs: Any) -> LineParser:
+    """A parser with `--config`, `--system` and one option for each field of the system's configuration."""
     parser = LineParser(**kwargs)
     parser.add_argument("--config", action="config", help="YAML file with overrides of the defaults.")
-    parser.add_class_arguments(SYSTEMS[system][0])
+    names = f"{', '.join(BUILT_IN)}, or package.module for one of your own"
+    parser.add_argument("--system", type=str, default=system.name, help=f"what is trained: {names}.")
+    parser.add_class_arguments(system.config)
     return parser
 
 
-def system_named(argv: Sequence[str]) -> str:
+def system_named(argv: Sequence[str]) -> Registered:
     """Which system a command line is about: its `--system`, that of its `--config` file, or the default one.
 
     Raises:
@@ -95,23 +100,21 @@ def system_named(argv: Sequence[str]) -> str:
     if None not in (given.system, of_file) and given.system != of_file:
         raise UsageError(f"{given.config} configures the system {of_file}, `--system` says {given.system}.")
     name = given.system or of_file or DEFAULT_SYSTEM
-    if not isinstance(name, str) or name not in SYSTEMS:
-        raise UsageError(f"there is no system {name!r}; there are {', '.join(sorted(SYSTEMS))}.")
-    return name
+    try:
+        return registered(str(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def instantiate(parser: ArgumentParser, settings: Namespace, system: str) -> Any:
+def instantiate(parser: ArgumentParser, settings: Namespace, system: Registered) -> RunConfig:
     """The configuration that `settings` describe.
 
     Raises:
         UsageError: a combination that the configuration refuses.
     """
-    names = {action.dest.split(".")[0] for action in parser._actions} & {
-        field.name for field in fields(SYSTEMS[system][0])
-    }
     try:
         made = parser.instantiate(settings)
-        return SYSTEMS[system][0](**{name: made[name] for name in names})
+        return system.config(**{field.name: made[field.name] for field in fields(system.config)})
     except (TypeError, ValueError) as error:
         raise UsageError(" ".join(str(error).split())) from error
 
@@ -129,14 +132,19 @@ def _files_first(argv: Sequence[str]) -> list[str]:
     return files + rest
 
 
-def read_settings(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+def read_settings(parser: ArgumentParser, argv: Sequence[str], *options: type) -> Namespace:
     """Parses, with every failure as one line.
+
+    Args:
+        parser: what there is to say.
+        argv: what is said.
+        *options: the dataclasses that files describe.
 
     Raises:
         UsageError: unknown option, wrong type, missing or malformed file.
     """
     for path in _config_files(argv):
-        _require_groups(_read_yaml(path), path)
+        _require_groups(_read_yaml(path), path, options)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             return parser.parse_args(_files_first(argv))
@@ -152,24 +160,24 @@ def _config_files(argv: Sequence[str]) -> list[Path]:
     return [Path(file) for file in files]
 
 
-def _require_groups(content: dict[str, Any], path: Path) -> None:
+def _require_groups(content: dict[str, Any], path: Path, options: Sequence[type]) -> None:
     """Refuses a group of options that is not written as one, which the parser would report in its own terms."""
-    for kind in (system[0] for system in SYSTEMS.values()):
-        groups = {field.name for field in fields(kind) if is_dataclass(field.type)}
-        for name in groups & content.keys():
-            if not isinstance(content[name], dict):
-                raise UsageError(f"configuration {path}: {name!r} must hold names and values, got {content[name]!r}.")
-            for inner in ("arguments", "held_out", "vector_arguments"):
-                if not isinstance(content[name].get(inner, {}), dict):
-                    raise UsageError(f"configuration {path}: '{name}.{inner}' must hold names and values.")
+    groups = {field.name for part in options for field in fields(part) if is_dataclass(field.type)}
+    for name in groups & content.keys():
+        if not isinstance(content[name], dict):
+            raise UsageError(f"configuration {path}: {name!r} must hold names and values, got {content[name]!r}.")
+        for inner in ("arguments", "held_out", "vector_arguments"):
+            if not isinstance(content[name].get(inner, {}), dict):
+                raise UsageError(f"configuration {path}: '{name}.{inner}' must hold names and values.")
 
 
-def dump_config(config: Any) -> str:
-    """All fields as YAML that reads back to the same configuration."""
-    return yaml.safe_dump(config_to_dict(config), sort_keys=False, default_flow_style=None)
+def dump_config(system: str, config: RunConfig) -> str:
+    """The system's name and all fields as YAML that reads back to the same configuration."""
+    content = {"system": system, **config_to_dict(config)}
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
-def load_config(path: Path) -> tuple[str, Any]:
+def load_config(path: Path) -> tuple[Registered, RunConfig]:
     """The system and the configuration that a run folder's file describes.
 
     Raises:
@@ -178,10 +186,10 @@ def load_config(path: Path) -> tuple[str, Any]:
     argv = ["--config", str(path)]
     system = system_named(argv)
     parser = parser_for(system)
-    return system, instantiate(parser, read_settings(parser, argv), system)
+    return system, instantiate(parser, read_settings(parser, argv, system.config), system)
 
 
-def config_to_dict(config: Any) -> dict[str, Any]:
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
     """Nested plain containers."""
     return asdict(config)
 

@@ -1,4 +1,4 @@
-"""A finished run, ready to be used: its system without the training environments, and the state of a checkpoint."""
+"""A run, ready to be used: its system without training environments, and the states of its checkpoints."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,69 +7,62 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maml_rl.run.checkpoint import fitted
-from maml_rl.run.cli import build_system
+from maml_rl.run.cli import refused_in_one_line
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
-from maml_rl.systems import SYSTEMS
+from maml_rl.systems.system import State, System
 
-__all__ = ["OpenedRun", "open_run"]
+__all__ = ["FinishedRun", "open_run"]
 
 
-class OpenedRun(NamedTuple):
-    """What evaluating and rendering need.
+class FinishedRun(NamedTuple):
+    """What evaluating, filming and exporting need.
 
     Attributes:
-        config: the run's own configuration.
-        system: built for use, not for training.
+        system: of the run, which has made no training environments.
         state: the checkpoint's.
         iteration: how many iterations made it.
         checkpoint: which one it is: "last" also where there is no "best" yet.
         states: the best ones by validation where an ensemble was asked for, otherwise the checkpoint's alone.
     """
 
-    config: Any
-    system: Any
-    state: dict[str, Any]
+    system: System[Any, Any]
+    state: State
     iteration: int
     checkpoint: str
-    states: list[dict[str, Any]]
+    states: list[State]
 
 
 @contextmanager
 def open_run(
-    path: Path, checkpoint: str, device: str | None = None, data: str | None = None, ensemble: int = 1
-) -> Iterator[OpenedRun]:
+    path: Path, checkpoint: str, places: dict[str, str | None] | None = None, states: int = 1
+) -> Iterator[FinishedRun]:
     """Opens a run for a `with` block, and turns what breaks inside the block into a `RunFault`.
 
     Args:
         path: the run folder.
         checkpoint: "best" or "last".
-        device: another than the run's own, if given.
-        data: where the data are now, if not where they were.
-        ensemble: how many of the best states by validation; 1 for the checkpoint alone.
+        places: what of the configuration says where something is, and is elsewhere now: the device, the data.
+        states: how many of the best states by validation; 1 for the checkpoint alone.
 
     Raises:
         UsageError: no run, no checkpoint, one that does not fit, or a device or data there are none of.
     """
     folder = RunFolder.open(path)
-    if ensemble > 1 and checkpoint == "last":
+    if states > 1 and checkpoint == "last":
         raise UsageError("an ensemble is of the best states by validation; leave --checkpoint last out.")
     if checkpoint == "best" and not folder.has("best") and folder.has("last"):
         checkpoint = "last"  # no epoch has ended yet
     stored = folder.load(checkpoint)
-    loaded = [stored["state"]] if ensemble == 1 else _best(folder, ensemble)
-    constructor = SYSTEMS[folder.system][1]
-    changes = {name: value for name, value in {"device": device, "data": data}.items() if value is not None}
-    if not hasattr(folder.config, "data") and data is not None:
-        raise UsageError(f"`data` goes with supervised runs, {path} is one of {folder.system}.")
-    config = constructor.for_use(dataclasses.replace(folder.config, **changes))
-    system = build_system(constructor, config)
+    loaded = [stored["state"]] if states == 1 else _best(folder, states)
+    with refused_in_one_line():
+        system = folder.system.system(_relocated(folder, places or {}))
     try:
         folder.require_same_data(system.data_identity())
-        fresh = system.initial_state()
-        states = [fitted(state, fresh, path) for state in loaded]
-        state = states[0] if ensemble == 1 else fitted(stored["state"], fresh, path)
-        yield OpenedRun(folder.config, system, state, stored["iteration"], checkpoint, states)
+        template = system.state_template()
+        fitting = [fitted(state, template, path) for state in loaded]
+        state = fitting[0] if states == 1 else fitted(stored["state"], template, path)
+        yield FinishedRun(system, state, stored["iteration"], checkpoint, fitting)
     except (UsageError, RunFault):
         raise
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -78,11 +71,19 @@ def open_run(
         system.close()
 
 
-def _best(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+def _relocated(folder: RunFolder, places: dict[str, str | None]) -> Any:
+    changes = {name: place for name, place in places.items() if place is not None}
+    foreign = sorted(changes.keys() - folder.config.places)
+    if foreign:
+        raise UsageError(f"`{foreign[0]}` does not go with {folder.path}, a run of {folder.system.name}.")
+    return dataclasses.replace(folder.config, **changes)
+
+
+def _best(folder: RunFolder, count: int) -> list[State]:
     kept = folder.load("last").get("kept", [])
     if len(kept) < count:
         raise UsageError(
-            f"an ensemble of {count} is asked for, {folder.path} holds {len(kept)} validated states: one "
-            f"comes with each epoch, and of those training keeps --test.keep {folder.config.test.keep}."
+            f"an ensemble of {count} is asked for, {folder.path} holds {len(kept)} validated states: one comes with "
+            "each validation, and training keeps the best few of them (--test.keep)."
         )
     return [folder.load(f"validated-{iteration}")["state"] for _, iteration in kept[:count]]

@@ -15,6 +15,8 @@ from maml_rl.run import checkpoint
 from maml_rl.run.config import dump_config, load_config
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.files import write_text
+from maml_rl.systems.registry import Registered
+from maml_rl.systems.system import RunConfig, System
 
 __all__ = ["RunFolder"]
 
@@ -28,36 +30,36 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        system: name of the system.
+        system: the system.
         config: its configuration.
     """
 
     path: Path
-    system: str
-    config: Any
+    system: Registered
+    config: RunConfig
 
     @classmethod
-    def create(
-        cls, path: Path, system: str, config: Any, data_identity: Mapping[str, str] | None = None
-    ) -> "RunFolder":
-        """Makes the folder and writes configuration, versions, and what tells the data from others.
+    def create(cls, path: Path, registered: Registered, system: System[Any, Any]) -> "RunFolder":
+        """Makes the folder and writes configuration, versions, what metrics mean, and what tells the data from others.
 
         Raises:
             UsageError: the folder exists and is not empty, or cannot be made.
         """
         cls.require_free(path)
-        folder = cls(path, system, config)
+        files = {"metrics.json": _metrics_meaning(registered, system), "versions.json": versions()}
+        identity = system.data_identity()
+        if identity:
+            files[_DATA] = identity
         try:
             (path / "checkpoints").mkdir(parents=True)
-            (path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-            if data_identity:
-                (path / _DATA).write_text(json.dumps(data_identity, indent=2) + "\n", encoding="utf-8")
-            (path / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+            (path / "config.yaml").write_text(dump_config(registered.name, system.config), encoding="utf-8")
+            for name, content in files.items():
+                (path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"run folder {path} cannot be written: {error.strerror}.") from error
-        return folder
+        return cls(path, registered, system.config)
 
-    def with_config(self, config: Any) -> "RunFolder":
+    def with_config(self, config: RunConfig) -> "RunFolder":
         """The same folder with another configuration, written to its file.
 
         Raises:
@@ -65,7 +67,7 @@ class RunFolder:
         """
         if config == self.config:
             return self
-        text = dump_config(config)
+        text = dump_config(self.system.name, config)
         try:
             write_text(self.path / "config.yaml", text)
         except OSError as error:
@@ -107,7 +109,7 @@ class RunFolder:
 
     def save(self, which: str, content: dict[str, Any]) -> None:
         """Writes a checkpoint (see `checkpoint.save`)."""
-        checkpoint.save(self.path / "checkpoints" / f"{which}.pt", {"system": self.system, **content})
+        checkpoint.save(self.path / "checkpoints" / f"{which}.pt", {"system": self.system.name, **content})
 
     def keep(self, iterations: Sequence[int]) -> None:
         """Removes the checkpoints ``validated-<iteration>`` of other iterations than these."""
@@ -122,17 +124,29 @@ class RunFolder:
 
     def load(self, which: str) -> dict[str, Any]:
         """Reads a checkpoint (see `checkpoint.load`)."""
-        return checkpoint.load(self.path / "checkpoints" / f"{which}.pt", self.system)
+        return checkpoint.load(self.path / "checkpoints" / f"{which}.pt", self.system.name)
+
+
+def _metrics_meaning(registered: Registered, system: System[Any, Any]) -> dict[str, Any]:
+    """Which column of `progress.csv` is the learning curve, and what it measures."""
+    return {
+        "system": registered.name,
+        "measure": system.measure.name,
+        "higher_is_better": system.measure.higher_is_better,
+        "label": system.measure.title,
+        "learning_curve": system.roles.learning_curve,
+        "totals": list(system.roles.totals),
+    }
 
 
 def versions() -> dict[str, Any]:
     """What this run's numbers depend on beside its configuration."""
-    found: dict[str, Any] = {"maml_rl": __version__, "python": platform.python_version()}
+    numbers: dict[str, Any] = {"maml_rl": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            numbers[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    found["machine"] = platform.machine()
-    found["cuda_device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return found
+            numbers[name] = None
+    numbers["machine"] = platform.machine()
+    numbers["cuda_device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return numbers

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,6 @@ from maml_rl.run.files import write_text
 
 __all__ = ["Records"]
 
-_GROUPS = {"return": "return", "adaptation": "return", "surrogate": "meta_update", "kl": "meta_update",
-           "line": "meta_update", "curvature": "meta_update"}  # fmt: skip
-
 
 class Records:
     """Appends one row of metrics an iteration; a context manager.
@@ -25,13 +22,14 @@ class Records:
     Args:
         folder: the run folder.
         iteration: the first iteration that will be written; rows of later ones, left by an interrupted run, go.
+        groups: TensorBoard's groups by the beginnings of metrics' names.
 
     Raises:
         RunFault: the files cannot be made.
     """
 
-    def __init__(self, folder: Path, iteration: int) -> None:
-        self._path = folder / "progress.csv"
+    def __init__(self, folder: Path, iteration: int, groups: Mapping[str, str]) -> None:
+        self._path, self._groups = folder / "progress.csv", groups
         self._columns: list[str] | None = None
         try:
             if self._path.is_file():
@@ -63,7 +61,7 @@ class Records:
                 file.write(self._lines([row], header=self._columns is None))
             for name, value in metrics.items():
                 if math.isfinite(value):
-                    self._events.add_scalar(_tag(name), value, iteration)
+                    self._events.add_scalar(self._tag(name), value, iteration)
             self._events.flush()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -95,7 +93,7 @@ class Records:
         text = self._lines(rows, header=True)
         write_text(self._path, text)
 
-
-def _tag(name: str) -> str:
-    """TensorBoard groups curves by what stands before the slash."""
-    return f"{'time' if name.endswith('_s') else _GROUPS.get(name.split('_', maxsplit=1)[0], 'run')}/{name}"
+    def _tag(self, name: str) -> str:
+        """TensorBoard groups curves by what stands before the slash."""
+        group = "time" if name.endswith("_s") else self._groups.get(name.split("_", maxsplit=1)[0], "run")
+        return f"{group}/{name}"

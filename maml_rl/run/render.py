@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from maml_rl.rl.actors import Actor
 from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.sampling.actors import Player
 from maml_rl.run.errors import RunFault, UsageError
 
 __all__ = ["ENDINGS", "Pane", "check_ending", "film", "picture", "record"]
@@ -29,7 +29,7 @@ class Pane(NamedTuple):
 
 def record(
     env: gym.Env,
-    actor: Actor,
+    player: Player,
     task: Task,
     step: int,
     seed: int,
@@ -40,7 +40,7 @@ def record(
 
     Args:
         env: a single task environment with render mode "rgb_array".
-        actor: who acts.
+        player: who acts.
         task: which task.
         step: the number in the heading.
         seed: of the episode.
@@ -51,7 +51,7 @@ def record(
         RunFault: the environment raised, or does not return pictures.
     """
     try:
-        return _play(env, actor, task, f"{step} {axis[:-1] if step == 1 else axis}", seed, last_only)
+        return _play(env, player, task, f"{step} {axis[:-1] if step == 1 else axis}", seed, last_only)
     except RunFault:
         raise
     except Exception as error:  # environments from elsewhere raise what they like
@@ -59,16 +59,16 @@ def record(
         raise RunFault(f"the environment failed while it was filmed: {type(error).__name__}: {reason}"[:400]) from error
 
 
-def _play(env: gym.Env, actor: Actor, task: Task, heading: str, seed: int, last_only: bool) -> Pane:
+def _play(env: gym.Env, player: Player, task: Task, heading: str, seed: int, last_only: bool) -> Pane:
     env.unwrapped.set_task(task)  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=seed)
-    actor.begin()
+    player.begin_episode()
     frames, total, done = [] if last_only else [_headed(_frame(env), heading, task, 0.0)], 0.0, False
     while not done:
-        action = actor.act(np.asarray(observation))
+        action = player.act(np.asarray(observation))
         start = env.action_space.start if isinstance(env.action_space, gym.spaces.Discrete) else 0
         observation, reward, ended, cut, _ = env.step(action + start)
-        actor.see(float(reward))
+        player.see(float(reward))
         total, done = total + float(reward), ended or cut
         if done or not last_only:
             frames.append(_headed(_frame(env), heading, task, total))

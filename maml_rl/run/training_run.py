@@ -1,25 +1,40 @@
-"""Starting a run and going on with one: the system of a configuration, and the folder that its training goes to."""
+"""Starting a training run and going on with one: its system, prepared, and the folder that it writes to."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from maml_rl.run.cli import build_system
+from maml_rl.run.cli import option_of, refused_in_one_line
 from maml_rl.run.folder import RunFolder
-from maml_rl.systems import SYSTEMS
+from maml_rl.systems.registry import Registered
+from maml_rl.systems.system import RunConfig, State, System
 
-__all__ = ["own_config", "started"]
+__all__ = ["TrainingRun", "config_of_resumed", "training_run"]
+
+
+class TrainingRun(NamedTuple):
+    """What training needs.
+
+    Attributes:
+        system: prepared.
+        folder: of the run.
+        initial: the state that a new run starts from; None where it goes on.
+    """
+
+    system: System[Any, Any]
+    folder: RunFolder
+    initial: State | None
 
 
 @contextmanager
-def started(system: str, config: Any, path: Path, earlier: RunFolder | None) -> Iterator[tuple[Any, RunFolder]]:
-    """The built system and its run folder, for a `with` block that trains.
+def training_run(
+    registered: Registered, config: RunConfig, path: Path, earlier: RunFolder | None
+) -> Iterator[TrainingRun]:
+    """The run of a configuration, for a `with` block that trains.
 
     Args:
-        system: its name.
+        registered: the system.
         config: its configuration.
         path: where a new run goes.
         earlier: the folder of the run that goes on; None for a new one.
@@ -27,26 +42,25 @@ def started(system: str, config: Any, path: Path, earlier: RunFolder | None) -> 
     Raises:
         UsageError: a combination the system refuses, a folder in the way, or data that are not the run's.
     """
-    # A run that goes on has its own weights already.
-    fresh = replace(config, start=None) if earlier is not None and hasattr(config, "start") else config
-    built = build_system(SYSTEMS[system][1], fresh)
+    with refused_in_one_line():
+        system = registered.system(config)
     try:
-        identity = built.data_identity()
+        with refused_in_one_line():
+            system.prepare()
+            initial = system.initial_state() if earlier is None else None
         if earlier is None:
-            folder = RunFolder.create(path, system, config, identity)
+            folder = RunFolder.create(path, registered, system)
         else:
-            earlier.require_same_data(identity)
+            earlier.require_same_data(system.data_identity())
             folder = earlier.with_config(config)
-        yield built, folder
+        yield TrainingRun(system, folder, initial)
     finally:
-        built.close()
+        system.close()
 
 
-def own_config(argv: Sequence[str], name: str = "config.yaml") -> list[str]:
+def config_of_resumed(argv: Sequence[str], name: str = "config.yaml") -> list[str]:
     """Options that read the settings, in the file `name`, of what `argv` wants to go on with, if it does."""
     if "--resume" not in argv:
         return []
-    outputs = [value.partition("=")[2] for value in argv if value.startswith("--output=")]
-    outputs += [after for option, after in pairwise(argv) if option == "--output"]
-    found = Path(outputs[-1]) / name if outputs else None
-    return ["--config", str(found)] if found is not None and found.is_file() else []
+    output = option_of(argv, "output")
+    return ["--config", str(Path(output) / name)] if output is not None and (Path(output) / name).is_file() else []

@@ -207,6 +207,8 @@ class System(Protocol[ConfigT, OptionsT]):
     def validate(self, state: State, iteration: int) -> Metrics:
         """Metrics of the state that `iteration` iterations made, always under the same names; nan where not due.
 
+        Their names begin with ``validation_``.
+
         The selection metric is -inf where it is due and not finite.
         """
         return {}

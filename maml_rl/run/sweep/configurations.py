@@ -6,17 +6,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from maml_rl.run.cli import build_system
+from maml_rl.run.cli import refused_in_one_line
 from maml_rl.run.config import dump_config, instantiate, parser_for, read_settings, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
-from maml_rl.systems import SYSTEMS
+from maml_rl.systems.registry import Registered
+from maml_rl.systems.system import RunConfig
 
 __all__ = ["configured", "tried_out"]
 
 
-def configured(base: Path, changes: Mapping[str, Any], where: str) -> tuple[str, Any]:
+def configured(base: Path, changes: Mapping[str, Any], where: str) -> tuple[Registered, RunConfig]:
     """The system and its configuration: that of a file, changed.
 
     Args:
@@ -30,14 +31,14 @@ def configured(base: Path, changes: Mapping[str, Any], where: str) -> tuple[str,
     file = ["--config", str(base)]
     system = system_named(file)
     parser = parser_for(system)
-    read_settings(parser, file)  # what is wrong with the file is not `changes`' fault
-    known = {entry.name for entry in fields(SYSTEMS[system][0])}
+    read_settings(parser, file, system.config)  # what is wrong with the file is not `changes`' fault
+    known = {entry.name for entry in fields(system.config)}
     for name in changes:
         if name.split(".")[0] not in known:
-            raise UsageError(f"{where}: the configuration of {system} has no field {name!r}.")
+            raise UsageError(f"{where}: the configuration of {system.name} has no field {name!r}.")
     argv = [*file, *(f"--{name}={written(value)}" for name, value in changes.items())]
     try:
-        return system, instantiate(parser, read_settings(parser, argv), system)
+        return system, instantiate(parser, read_settings(parser, argv, system.config), system)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 
@@ -58,19 +59,30 @@ def tried_out(options: Options) -> str:
             changes = {**options.overrides, "seed": options.seeds[0], name: entry}
             _, changed = configured(base, changes, f"`space`: {name} {entry}")
             if not index or kind == "choice":
-                build_system(SYSTEMS[system][1], changed).close()
-            rows = math.ceil(changed.iterations / getattr(changed, "report_every", 1))
+                rows = _rows(system, changed)
             if rows < options.window:
                 raise UsageError(f"`window` is {options.window}, but a run has {rows} rows.")
     columns = _columns(system, config)
     if columns and options.metric not in columns:
         raise UsageError(f"`metric`: training reports no {options.metric!r}; it reports {', '.join(columns)}.")
-    return dump_config(config)
+    return dump_config(system.name, config)
 
 
-def _columns(system: str, config: Any) -> list[str]:
+def _rows(system: Registered, config: RunConfig) -> int:
+    """How many rows a training reports, after trying whether it can begin."""
+    with refused_in_one_line():
+        built = system.system(config)
+        try:
+            built.prepare()
+            built.initial_state()
+        finally:
+            built.close()
+    return math.ceil(config.iterations / built.report_every)
+
+
+def _columns(system: Registered, config: RunConfig) -> list[str]:
     """What a training reports; nothing where its first iteration breaks, which another value may mend."""
-    built = build_system(SYSTEMS[system][1], config)
+    built = system.system(config)
     try:
         state, metrics = built.iterate(built.initial_state(), 0)
         return [*metrics, *built.validate(state, 1)]

@@ -12,7 +12,7 @@ from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.train import train
-from maml_rl.run.training_run import started
+from maml_rl.run.training_run import training_run
 
 __all__ = ["measured", "train_run"]
 
@@ -41,10 +41,8 @@ def train_run(base: Path, changes: Mapping[str, Any], path: Path, say: Callable[
         last = earlier.load("last") if earlier is not None else {"iteration": 0}
         if last["iteration"] >= config.iterations and not last.get("counted"):
             return
-        with started(system, config, path, earlier) as (built, folder):
-            finished = train(
-                built, folder, config.iterations, earlier is not None, lambda text: say(f"{named}: {text}")
-            )
+        with training_run(system, config, path, earlier) as run:
+            finished = train(run, lambda text: say(f"{named}: {text}"))
     except UsageError as error:
         if earlier is not None:  # a damaged checkpoint, say
             raise

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maml_rl.core.tree import expand
+from maml_rl.core.types import Params
 from maml_rl.supervised import omniglot
 from maml_rl.supervised.images import FewShot, ImageClasses
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.sinusoid import Sinusoid
 from maml_rl.supervised.task_distribution import DistributionConfig
-from maml_rl.systems.maml import MAML
-from maml_rl.systems.maml_config import Config, InnerConfig
+from maml_rl.systems.inner import InnerConfig
+from maml_rl.systems.maml import Config, System
 
 __all__ = ["few_shot_images", "sinusoid"]
 
@@ -30,7 +31,7 @@ def sinusoid(device: str, threads: int, repetitions: int) -> dict[str, float]:
     `maml_rl` is this project's system; `hand_written` the same in `torch.func`, written for this one case;
     `loop_over_tasks` the usual `torch.autograd` loop, one task after the other.
     """
-    system = MAML(Config(network=NetworkConfig(initial_std=0.01), device=device, torch_threads=threads))
+    system = System(Config(network=NetworkConfig(initial_std=0.01), device=device, torch_threads=threads))
     state = system.initial_state()
 
     def ours() -> None:
@@ -39,15 +40,15 @@ def sinusoid(device: str, threads: int, repetitions: int) -> dict[str, float]:
             state, _ = system.iterate(state, iteration)
 
     ways = {"maml_rl": ours, "hand_written": _hand_written(device), "loop_over_tasks": _loop_over_tasks(device)}
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    measured: dict[str, list[float]] = {name: [] for name in ways}
     for repetition in range(repetitions + 1):
         for name, run in ways.items():
             began = time.perf_counter()
             run()
             _synchronise(device)
             if repetition:  # the first one warms up
-                found[name].append(SINE_ITERATIONS / (time.perf_counter() - began))
-    rates = {name: statistics.median(values) for name, values in found.items()}
+                measured[name].append(SINE_ITERATIONS / (time.perf_counter() - began))
+    rates = {name: statistics.median(values) for name, values in measured.items()}
     return {
         **rates,
         "maml_rl_per_hand_written": rates["maml_rl"] / rates["hand_written"],
@@ -64,7 +65,7 @@ def few_shot_images(device: str, threads: int, repetitions: int) -> dict[str, fl
     rng = np.random.default_rng(0)
     shape = (omniglot.CHARACTERS * omniglot.DRAWINGS, 28, 28, 1)
     pixels = rng.integers(0, 255, shape, dtype=np.uint8)
-    names = [str(kind) for kind in range(omniglot.CHARACTERS)]
+    names = [str(index) for index in range(omniglot.CHARACTERS)]
     images = ImageClasses(pixels, np.full(omniglot.CHARACTERS, omniglot.DRAWINGS), names)
     everything = np.arange(omniglot.CHARACTERS)
     splits = {"train": everything, "validation": everything, "test": everything}
@@ -72,7 +73,7 @@ def few_shot_images(device: str, threads: int, repetitions: int) -> dict[str, fl
     config = Config(
         distribution=DistributionConfig("supervised_speed:_given"),
         network=NetworkConfig(id="conv4"),
-        inner=InnerConfig(rate=2.0),
+        inner=InnerConfig(learning_rate=2.0),
         tasks=IMAGE_TASKS,
         support=1,
         query=1,
@@ -80,16 +81,16 @@ def few_shot_images(device: str, threads: int, repetitions: int) -> dict[str, fl
         torch_threads=threads,
     )
     _GIVEN.append(distribution)
-    system = MAML(config)
+    system = System(config)
     state = system.initial_state()
-    passes = _passes(system, state["params"])
+    passes = _passes(system, state["meta"]["network"])
     parts: dict[str, list[float]] = {}
     for iteration in range(repetitions + 1):
         began = time.perf_counter()
         state, metrics = system.iterate(state, iteration)
         _synchronise(device)
-        found = {"iteration_s": time.perf_counter() - began, "drawing_s": metrics["drawing_s"], **passes()}
-        for name, value in found.items():
+        times = {"iteration_s": time.perf_counter() - began, "drawing_s": metrics["drawing_s"], **passes()}
+        for name, value in times.items():
             if iteration:
                 parts.setdefault(name, []).append(value)
     medians = {name: statistics.median(values) for name, values in parts.items()}
@@ -110,13 +111,13 @@ def _given() -> FewShot:
     return _GIVEN[-1]
 
 
-def _passes(system: MAML, params: dict[str, Tensor]) -> Callable[[], dict[str, float]]:
+def _passes(system: System, params: Params) -> Callable[[], dict[str, float]]:
     """Times the passes of a meta-iteration one by one: the inner one from shared weights."""
     tasks = system.draw(0, 0, 0, IMAGE_TASKS, "train")
     shared = {name: leaf.detach().clone().requires_grad_() for name, leaf in params.items()}
     own = {name: leaf.contiguous().requires_grad_() for name, leaf in expand(params, IMAGE_TASKS).items()}
 
-    def loss(params: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(params: Params, inputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(system.network.apply(params, inputs, 0, None)[0], targets)
 
     def run() -> dict[str, float]:
@@ -159,19 +160,19 @@ def _hand_written(device: str) -> Callable[[], None]:
     optimiser = torch.optim.Adam(list(params.values()), lr=OUTER_RATE)
     generator = np.random.default_rng(0)
 
-    def predict(p: dict[str, Tensor], x: Tensor) -> Tensor:
+    def predict(p: Params, x: Tensor) -> Tensor:
         x = torch.relu(F.linear(x, p["0.weight"], p["0.bias"]))
         x = torch.relu(F.linear(x, p["2.weight"], p["2.bias"]))
         return F.linear(x, p["4.weight"], p["4.bias"])
 
-    def loss(p: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def loss(p: Params, x: Tensor, y: Tensor) -> Tensor:
         return F.mse_loss(predict(p, x), y)
 
-    def task(p: dict[str, Tensor], xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
+    def task(p: Params, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
         gradient = torch.func.grad(loss)(p, xs, ys)
         return loss({name: leaf - INNER_RATE * gradient[name] for name, leaf in p.items()}, xq, yq)
 
-    def meta(p: dict[str, Tensor], *data: Tensor) -> Tensor:
+    def meta(p: Params, *data: Tensor) -> Tensor:
         return torch.func.vmap(task, in_dims=(None, 0, 0, 0, 0))(p, *data).mean()
 
     def run() -> None:

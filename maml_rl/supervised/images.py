@@ -1,13 +1,14 @@
 """Images by class as one compact array, and few-shot classification tasks drawn from it in one gather."""
 
 import hashlib
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maml_rl.supervised.losses import Problem
 from maml_rl.supervised.task_distribution import Labelled, Split, TaskBatch
 
 __all__ = ["FewShot", "ImageClasses"]
@@ -40,7 +41,7 @@ class FewShot:
         ValueError: a split with fewer classes than `ways`, or rotations of images that are not square.
     """
 
-    kind: Literal["classification"] = "classification"
+    problem: Problem = "classification"
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """Regression of sine waves of different amplitude and phase (Finn et al., 2017, section 5.1)."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from maml_rl.supervised.losses import Problem
 from maml_rl.supervised.task_distribution import Labelled, Split, TaskBatch
 
 __all__ = ["Sinusoid"]
@@ -21,7 +22,7 @@ class Sinusoid:
         oracle: appends A and p to every input, for the baseline that knows its task.
     """
 
-    kind: Literal["regression"] = "regression"
+    problem: Problem = "regression"
     outputs = 1
 
     def __init__(self, oracle: bool = False) -> None:
@@ -33,10 +34,10 @@ class Sinusoid:
         amplitude = generator.uniform(*AMPLITUDES, (tasks, 1, 1))
         phase = generator.uniform(*PHASES, (tasks, 1, 1))
         inputs = generator.uniform(*INPUTS, (tasks, support + query, 1))
-        found = self.labelled(inputs, amplitude, phase)
+        examples = self.labelled(inputs, amplitude, phase)
         return TaskBatch(
-            Labelled(found.inputs[:, :support], found.targets[:, :support]),
-            Labelled(found.inputs[:, support:], found.targets[:, support:]),
+            Labelled(examples.inputs[:, :support], examples.targets[:, :support]),
+            Labelled(examples.inputs[:, support:], examples.targets[:, support:]),
             {"amplitude": amplitude[:, 0, 0], "phase": phase[:, 0, 0]},
         )
 

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maml_rl.supervised.losses import CRITERIA, Problem
+
 __all__ = ["BUILT_IN", "DistributionConfig", "Labelled", "Split", "TaskBatch", "TaskDistribution", "distribution_for"]
 
 Split = Literal["train", "validation", "test"]
@@ -53,12 +55,12 @@ class TaskDistribution(Protocol):
     then draws the fitted curves.
 
     Attributes:
-        kind: "regression" is judged by the mean squared error, "classification" by the accuracy.
+        problem: "regression" is judged by the mean squared error, "classification" by the accuracy.
         input_shape: of one example.
         outputs: numbers predicted, or classes told apart.
     """
 
-    kind: Literal["regression", "classification"]
+    problem: Problem
     input_shape: tuple[int, ...]
     outputs: int
 
@@ -104,13 +106,12 @@ def distribution_for(
     except Exception as error:  # whatever a constructor of somebody else's may raise
         told = str(error) if isinstance(error, (OSError, TypeError, ValueError)) else f"{type(error).__name__}: {error}"
         raise ValueError(f"distribution {config.id!r}: {told}") from error
-    missing = [name for name in ("kind", "input_shape", "outputs", "sample") if not hasattr(distribution, name)]
+    missing = [name for name in ("problem", "input_shape", "outputs", "sample") if not hasattr(distribution, name)]
     if missing:
         raise ValueError(f"distribution {config.id!r} lacks {', '.join(missing)} (see TaskDistribution).")
-    if distribution.kind not in ("regression", "classification"):
-        raise ValueError(
-            f"distribution {config.id!r}: `kind` must be 'regression' or 'classification', got {distribution.kind!r}."
-        )
+    if distribution.problem not in CRITERIA:
+        problems = " or ".join(map(repr, CRITERIA))
+        raise ValueError(f"distribution {config.id!r}: `problem` must be {problems}, got {distribution.problem!r}.")
     shape = distribution.input_shape
     if not isinstance(shape, (tuple, list)) or not all(isinstance(size, int) and size > 0 for size in shape):
         raise ValueError(f"distribution {config.id!r}: `input_shape` must be a tuple of sizes, got {shape!r}.")
@@ -118,7 +119,14 @@ def distribution_for(
 
 
 class Placed:
-    """A distribution whose tasks are checked, and moved to a device and precision; `arguments` made it."""
+    """A distribution whose tasks are checked, and moved to a device and precision.
+
+    Attributes:
+        arguments: what made it, but for the place of its data.
+        criterion: how predictions are judged.
+        input_shape: of one example.
+        outputs: numbers predicted, or classes told apart.
+    """
 
     def __init__(
         self,
@@ -130,7 +138,7 @@ class Placed:
     ) -> None:
         self.distribution, self.name, self.arguments = distribution, name, arguments
         self.device, self.dtype = device, dtype
-        self.kind, self.outputs = distribution.kind, distribution.outputs
+        self.criterion, self.outputs = CRITERIA[distribution.problem], distribution.outputs
         self.input_shape = tuple(distribution.input_shape)
 
     def sample(self, generator: np.random.Generator, tasks: int, support: int, query: int, split: Split) -> TaskBatch:
@@ -161,20 +169,19 @@ class Placed:
         if not (isinstance(part, Labelled) and all(isinstance(half, Tensor) for half in part)):
             raise ValueError(f"{self.name}: {name} must be a Labelled of two tensors.")
         inputs, targets = part.inputs, part.targets
-        examples = shots * (self.outputs if self.kind == "classification" else 1)
-        expected = (tasks, examples, *self.input_shape)
+        classes = self.criterion.class_targets
+        expected = (tasks, shots * (self.outputs if classes else 1), *self.input_shape)
         if tuple(inputs.shape) != expected:
             raise ValueError(f"{self.name}: {name} inputs must be [N, E, ...] = {expected}, got {tuple(inputs.shape)}.")
-        labels = self.kind == "classification"
-        wanted = expected[:2] if labels else (*expected[:2], self.outputs)
+        wanted = expected[:2] if classes else (*expected[:2], self.outputs)
         if tuple(targets.shape) != wanted:
             raise ValueError(f"{self.name}: {name} targets must be {wanted}, got {tuple(targets.shape)}.")
-        if labels and not (int(targets.min()) >= 0 and int(targets.max()) < self.outputs):
+        if classes and not (int(targets.min()) >= 0 and int(targets.max()) < self.outputs):
             raise ValueError(f"{self.name}: {name} targets must be classes 0 to {self.outputs - 1}.")
-        if labels and (targets.is_floating_point() or targets.is_complex()):
+        if classes and (targets.is_floating_point() or targets.is_complex()):
             raise ValueError(f"{self.name}: {name} targets must be whole numbers, got {targets.dtype}.")
-        kind = torch.long if labels else self.dtype
-        return Labelled(inputs.to(self.device, self.dtype), targets.to(self.device, kind))
+        dtype = torch.long if classes else self.dtype
+        return Labelled(inputs.to(self.device, self.dtype), targets.to(self.device, dtype))
 
 
 def _parameters(constructor: Callable[..., TaskDistribution]) -> Mapping[str, inspect.Parameter]:

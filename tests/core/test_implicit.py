@@ -8,21 +8,14 @@ from torch import Tensor
 
 from maml_rl.core import adapt, constant, final, first_order, implicit, listed, proximal_sgd, sgd, uniform, unrolled
 from maml_rl.core.modes import Mode, require_compatible
-from maml_rl.core.types import Params
+from maml_rl.core.types import Meta, Params
+from tests.core.problems import SIZE, Quadratic, draw, quadratic, quadratic_problem
 
-SIZE, RATE, LAM = 4, 0.05, 2.0
-
-
-def _quadratic(params: Params, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
-    matrix, vector = batch
-    return 0.5 * params["x"] @ matrix @ params["x"] - vector @ params["x"]
+RATE, LAM = 0.05, 2.0
 
 
-def _problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    root = draw(SIZE, SIZE)
-    return root @ root.T + 0.1 * torch.eye(SIZE, dtype=torch.float64), draw(SIZE), draw(SIZE), draw(SIZE)
+def _problem(seed: int) -> tuple[Tensor, ...]:
+    return quadratic_problem(seed, least=0.1)
 
 
 def _vector_product(
@@ -32,7 +25,7 @@ def _vector_product(
     matrix, vector, start, cotangent = problem
     start = start.clone().requires_grad_()
     rule = proximal_sgd(constant(rate), lam)
-    reached = adapt({"x": start}, [(matrix, vector)] * steps, _quadratic, rule, mode=mode)[-1].params["x"]
+    reached = adapt({"x": start}, [(matrix, vector)] * steps, quadratic, rule, mode=mode)[-1].params["x"]
     (result,) = torch.autograd.grad(reached @ cotangent, start)
     return result
 
@@ -73,7 +66,7 @@ def test_a_strong_pull_gives_the_first_order_gradient() -> None:
     problem = _problem(2)
     matrix, vector, start, cotangent = problem
     plain = start.clone().requires_grad_()
-    path = adapt({"x": plain}, [(matrix, vector)], _quadratic, sgd(constant(RATE)), mode=first_order())
+    path = adapt({"x": plain}, [(matrix, vector)], quadratic, sgd(constant(RATE)), mode=first_order())
     (first,) = torch.autograd.grad(path[-1].params["x"] @ cotangent, plain)
     found = [_vector_product(implicit(SIZE), 5, problem, lam, 0.5 / lam) for lam in (1e2, 1e4, 1e6)]
     errors = [float((result - first).norm()) for result in found]
@@ -88,19 +81,63 @@ def test_few_iterations_of_conjugate_gradient_solve_part_of_it() -> None:
     assert errors[-1] < 1e-9
 
 
-def test_mapping_over_tasks_equals_a_loop() -> None:
-    problems = [_problem(seed) for seed in range(4)]
-    start = problems[0][2].clone().requires_grad_()
-    stacked = [torch.stack([problem[i] for problem in problems]) for i in (0, 1, 3)]
+def _shifted(params: Params, batch: Quadratic, meta: Meta, step: int) -> tuple[Tensor, Tensor]:
+    """x'Ax / 2 - b'x + m'x: its gradient is A x - b + m."""
+    value, residual = quadratic(params, batch, meta, step)
+    return value + meta["shift"]["m"] @ params["x"], residual
 
-    def task(matrix: Tensor, vector: Tensor, cotangent: Tensor) -> Tensor:
+
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_meta_parameters_of_the_loss_have_their_closed_form(damping: float) -> None:
+    """phi* = (A + lam I)^-1 (b - m + lam theta), so d phi* / dm = -(A + lam I)^-1; damping is a stronger pull."""
+    matrix, vector, start, cotangent = _problem(8)
+    m = draw(9)(SIZE).requires_grad_()
+    meta, rule = {"shift": {"m": m, "unused": torch.ones(2, dtype=torch.float64)}}, proximal_sgd(constant(RATE), LAM)
+    path = adapt({"x": start}, [(matrix, vector)] * 3, _shifted, rule, meta, implicit(SIZE, damping))
+    (slope,) = torch.autograd.grad(path[-1].params["x"] @ cotangent, m)
+    hessian = matrix + LAM * (1 + damping) * torch.eye(SIZE, dtype=torch.float64)
+    torch.testing.assert_close(slope, -torch.linalg.solve(hessian, cotangent), rtol=1e-9, atol=1e-11)
+
+
+def test_at_the_minimum_the_derivatives_are_those_of_finite_differences() -> None:
+    """In the start and in a meta-parameter, for a loss that is no quadratic."""
+    matrix, vector, start, cotangent = _problem(10)
+
+    def loss(params: Params, batch: Quadratic, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
+        value, _ = quadratic(params, batch, meta, step)
+        return value + torch.cosh(meta["shift"]["m"] * params["x"]).sum(), ()
+
+    def value(x: Tensor, m: Tensor) -> Tensor:
         rule = proximal_sgd(constant(RATE), LAM)
-        path = adapt({"x": start}, [(matrix, vector)] * 3, _quadratic, rule, mode=implicit(SIZE))
+        path = adapt({"x": x}, [(matrix, vector)] * 300, loss, rule, {"shift": {"m": m}}, implicit(2 * SIZE))
         return path[-1].params["x"] @ cotangent
 
-    (mapped,) = torch.autograd.grad(torch.func.vmap(task)(*stacked).sum(), start)
-    looped = sum(torch.autograd.grad(task(p[0], p[1], p[3]), start)[0] for p in problems)
-    torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=1e-12)
+    inputs = (start.requires_grad_(), (0.3 * draw(11)(SIZE)).requires_grad_())
+    assert torch.autograd.gradcheck(value, inputs, eps=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "one for each task"])
+def test_mapping_over_tasks_equals_a_loop(own: bool) -> None:
+    problems = [_problem(seed) for seed in range(4)]
+    start = problems[0][2].clone().requires_grad_()
+    shifts = draw(12)(*((4, SIZE) if own else (SIZE,))).requires_grad_()
+    stacked = [torch.stack([problem[i] for problem in problems]) for i in (0, 1, 3)]
+
+    def task(matrix: Tensor, vector: Tensor, cotangent: Tensor, shift: Tensor) -> Tensor:
+        rule, meta = proximal_sgd(constant(RATE), LAM), {"shift": {"m": shift}}
+        path = adapt({"x": start}, [(matrix, vector)] * 3, _shifted, rule, meta, implicit(SIZE))
+        return path[-1].params["x"] @ cotangent
+
+    mapped = torch.func.vmap(task, in_dims=(0, 0, 0, 0 if own else None))(*stacked, shifts)
+    looped = [task(p[0], p[1], p[3], shifts[i] if own else shifts) for i, p in enumerate(problems)]
+    torch.testing.assert_close(mapped, torch.stack(looped))
+    for one, other in zip(
+        torch.autograd.grad(mapped.sum(), (start, shifts)),
+        torch.autograd.grad(torch.stack(looped).sum(), (start, shifts)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        assert float(one.abs().min()) > 0
 
 
 def _kept_bytes(mode: Mode, steps: int) -> int:
@@ -109,8 +146,8 @@ def _kept_bytes(mode: Mode, steps: int) -> int:
     inputs = torch.randn(64, 32, generator=generator, dtype=torch.float64)
     start = {"w": torch.randn(32, 32, generator=generator, dtype=torch.float64).requires_grad_()}
 
-    def loss(params: Params, batch: Tensor, step: int) -> Tensor:
-        return torch.tanh(batch @ params["w"]).square().mean()
+    def loss(params: Params, batch: Tensor, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
+        return torch.tanh(batch @ params["w"]).square().mean(), ()
 
     path = adapt(start, [inputs] * steps, loss, proximal_sgd(constant(0.1), 1.0), mode=mode)
     kept: dict[int, int] = {}
@@ -142,7 +179,7 @@ def test_the_graph_is_flat_in_the_steps_and_linear_when_unrolled() -> None:
 def test_what_it_does_not_hold_for_is_refused_by_name() -> None:
     problem = _problem(4)
     with pytest.raises(ValueError, match="'implicit' holds for the rule 'proximal_sgd' only, got 'sgd'"):
-        adapt({"x": problem[2]}, [problem[:2]], _quadratic, sgd(constant(0.1)), mode=implicit())
+        adapt({"x": problem[2]}, [problem[:2]], quadratic, sgd(constant(0.1)), mode=implicit())
     with pytest.raises(ValueError, match="'final', got 'uniform'"):
         require_compatible(implicit(), proximal_sgd(constant(0.1), 1.0), uniform())
     require_compatible(implicit(), proximal_sgd(constant(0.1), 1.0), final())
@@ -160,7 +197,7 @@ def test_of_the_path_the_ends_are_kept(steps: int) -> None:
     matrix, vector, start, _ = _problem(7)
     rule = proximal_sgd(constant(RATE), LAM)
     kept, whole = (
-        adapt({"x": start}, [(matrix, vector)] * steps, _quadratic, rule, mode=mode)
+        adapt({"x": start}, [(matrix, vector)] * steps, quadratic, rule, mode=mode)
         for mode in (implicit(), first_order())
     )
     assert (len(kept), len(whole)) == (2, steps + 1)
@@ -173,24 +210,24 @@ def test_no_steps_give_the_start() -> None:
     torch.testing.assert_close(_vector_product(implicit(), 0, problem), problem[3])
 
 
-def test_the_probe_counts_the_tasks_without_a_minimum() -> None:
+def test_tasks_without_a_minimum_are_counted_and_of_first_order() -> None:
     eye = torch.eye(SIZE, dtype=torch.float64)
     # Curvature -3 outweighs a pull of 2, curvature -1 does not.
     matrices = torch.stack([eye, -3 * eye, -eye, -3 * eye])
-    start = torch.ones(SIZE, dtype=torch.float64).requires_grad_()
+    start, shift = (torch.ones(SIZE, dtype=torch.float64).requires_grad_() for _ in range(2))
     probe = torch.zeros((), dtype=torch.float64).requires_grad_()
 
     def task(matrix: Tensor) -> Tensor:
+        rule, mode = proximal_sgd(constant(RATE), LAM), implicit(SIZE, probe=probe)
         batch = (matrix, torch.zeros(SIZE, dtype=torch.float64))
-        path = adapt(
-            {"x": start}, [batch], _quadratic, proximal_sgd(constant(RATE), LAM), mode=implicit(SIZE, probe=probe)
-        )
-        return path[-1].params["x"].sum()
+        return adapt({"x": start}, [batch], _shifted, rule, {"shift": {"m": shift}}, mode)[-1].params["x"].sum()
 
     torch.func.vmap(task)(matrices).sum().backward()
     assert float(probe.grad) == 2.0  # type: ignore[arg-type]
-    # Those with one: lam / (1 + lam) and lam / (-1 + lam) of a cotangent of ones; those without: the identity.
+    # Those with one: lam / (1 + lam) and lam / (-1 + lam) of a cotangent of ones; those without: the identity, and
+    # nothing in what only the loss reads.
     torch.testing.assert_close(start.grad, torch.full((SIZE,), 2 / 3 + 2.0 + 2 * 1.0, dtype=torch.float64))
+    torch.testing.assert_close(shift.grad, torch.full((SIZE,), -(1 / 3 + 1.0), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("damping", [0.5, 5.0])

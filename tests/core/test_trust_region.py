@@ -1,12 +1,15 @@
 """The trust-region step on problems with known answers, in float64."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from maml_rl.core import TrustRegion, trust_region_step
+from maml_rl.core import TrustRegion, trust_region
+from maml_rl.core.trust_region import trust_region_step
 
 CURVATURE = torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64))
 
@@ -76,3 +79,42 @@ def test_a_loss_or_gradient_that_is_not_finite_is_refused(loss: float, gradient:
         trust_region_step(
             torch.zeros(2), (loss, 0.0), torch.full((2,), gradient), lambda v: v, lambda x: (0.0, 0.0), TrustRegion()
         )
+
+
+class _Linear:
+    """The loss slope'x with a quadratic divergence around where it is linearised, for a tree of two groups."""
+
+    def __init__(self, slope: Tensor, worse: bool = False) -> None:
+        self.slope, self.worse = slope, worse
+
+    def linearise(self, theta: Tensor) -> Any:
+        sign = -1 if self.worse else 1
+        return SimpleNamespace(
+            before=(float(self.slope @ theta), 0.0),
+            gradient=lambda: self.slope,
+            product=lambda vector: CURVATURE @ vector,
+            values=lambda x: (sign * float(self.slope @ x), _quadratic_divergence(theta, x) * (1 - 1e-12)),
+        )
+
+
+def test_as_a_value_it_moves_all_groups_by_the_same_step() -> None:
+    meta = {"x": {"a": torch.tensor([0.5], dtype=torch.float64)}, "y": {"b": torch.tensor(0.25, dtype=torch.float64)}}
+    slope, settings = torch.tensor([1.0, 2.0], dtype=torch.float64), TrustRegion(radius=0.02, damping=0.0)
+    optimiser = trust_region(settings)
+    update = optimiser.update(meta, optimiser.init(meta), _Linear(slope), 0)
+    natural = torch.linalg.solve(CURVATURE, slope)
+    step = math.sqrt(2 * 0.02 / float(slope @ natural)) * natural
+    torch.testing.assert_close(update.meta["x"]["a"], meta["x"]["a"] - step[:1])
+    torch.testing.assert_close(update.meta["y"]["b"], meta["y"]["b"] - step[1])
+    assert update.metrics["kl_after"] == pytest.approx(0.02)
+    assert update.metrics["surrogate_after"] < update.metrics["surrogate_before"]
+    assert update.metrics["line_search_rejected"] == 0.0
+    assert update.metrics["line_search_steps"] == 1.0
+
+
+def test_as_a_value_it_gives_back_the_same_groups_where_no_length_was_accepted() -> None:
+    meta = {"x": {"a": -torch.ones(2, dtype=torch.float64)}}
+    update = trust_region(TrustRegion()).update(meta, {}, _Linear(torch.ones(2, dtype=torch.float64), worse=True), 0)
+    assert update.meta is meta
+    assert update.metrics["line_search_rejected"] == 1.0
+    assert update.metrics["surrogate_after"] == update.metrics["surrogate_before"]

@@ -75,7 +75,7 @@ def test_every_meta_learner_iterates_as_on_the_cpu(kind: str, values: dict[str, 
 class Pictures:
     """Two classes of noisy pictures a task."""
 
-    kind, input_shape, outputs = "classification", (1, 16, 16), 2
+    problem, input_shape, outputs = "classification", (1, 16, 16), 2
 
     def sample(self, generator: np.random.Generator, tasks: int, support: int, query: int, split: str) -> TaskBatch:
         """`support` and `query` pictures of each class."""

@@ -9,7 +9,7 @@ from maml_rl.supervised.task_distribution import Labelled, TaskBatch
 class Waves:
     """y = sign(sin(w x)), w ~ U[1, 3]."""
 
-    kind, input_shape, outputs = "regression", (1,), 1
+    problem, input_shape, outputs = "regression", (1,), 1
 
     def sample(self, generator, tasks, support, query, split):
         speeds = generator.uniform(1, 3, size=(tasks, 1, 1))

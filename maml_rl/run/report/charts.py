@@ -21,7 +21,7 @@ _COLOURS = ("#1f83c9", "#d9622b", "#0a9a72", "#c65fa0", "#9a7b10", "#8e6fd1", "#
 _DASHES = ("solid", "dash", "dot")
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond")
 _SOFT = "#7f8791"
-_PLOT, _ROW = 330, 20  # heights in pixels: of axes and their labels, of a line of the legend
+_PLOT, _ROW = 350, 20  # heights in pixels: of axes and their labels, of a line of the legend
 _FAR = 1e3  # times the median: where a logarithmic axis ends at first
 
 
@@ -79,7 +79,8 @@ def lines(
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
     figure.add_traces([_level(name, value, longest) for name, value in (levels or {}).items()])
     figure.update_layout(hovermode="x unified", scattermode="group", scattergap=0.85)
-    figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None)
+    figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None, hoverformat=",.5~r")
+    figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=_SOFT)
     figure.update_yaxes(title=vertical, type="log" if log else "linear", range=_heights(curves, levels or {}, log))
     return _with_legend(figure, len(front) + len(levels or {}))
 
@@ -87,9 +88,8 @@ def lines(
 def scatter(runs: Sequence[Points], horizontal: str, vertical: str, log: bool = False) -> go.Figure:
     """Each task's number after adaptation over the one before; on the diagonal nothing changed."""
     ends = _span([values for run in runs for values in (run.before, run.after)], log)
-    figure = go.Figure(
-        _level("no change", np.power(10.0, ends) if log else ends, np.power(10.0, ends) if log else ends)
-    )
+    corners = np.power(10.0, ends) if log else np.array(ends)
+    figure = go.Figure(_level("no change", corners, corners))
     for run in runs:
         figure.add_scatter(
             x=run.before,
@@ -110,7 +110,7 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
     """A bar for each row, stacked of its parts, which the legend switches."""
     sums = [sum(values.values()) for _, values in rows]
     figure = go.Figure()
-    for part, colour in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 1, len(parts))), strict=True):
+    for part, colour in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 0.85, len(parts))), strict=True):
         seconds = np.array([values.get(part, 0.0) for _, values in rows])
         figure.add_bar(
             x=seconds,
@@ -129,18 +129,19 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
     figure.update_layout(barmode="stack", hovermode="closest")
     figure.update_xaxes(title=horizontal, rangemode="tozero")
     figure.update_yaxes(visible=False, range=[len(rows) - 0.5, -0.8], fixedrange=True)
-    return _with_legend(figure, len(parts), 90 + 56 * len(rows))
+    return _with_legend(figure, len(parts), 112 + 56 * len(rows))
 
 
 def templates() -> dict[str, Any]:
-    """Plotly's templates of light and of dark pages, as plain values; the page itself is the ground."""
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"family": "inherit"}}
-    plain = {}
-    for scheme, name, ground in (("light", "plotly_white", "#ffffff"), ("dark", "plotly_dark", "#1b2128")):
+    """Plotly's templates on the grounds of a light and of a dark page, as plain values."""
+    result = {}
+    for scheme, name, ground in (("light", "plotly_white", "#f5f7f9"), ("dark", "plotly_dark", "#1b2128")):
         template = go.layout.Template(plotly.io.templates[name])
-        template.layout.update(**clear, hoverlabel={"bgcolor": ground, "namelength": -1})
-        plain[scheme] = template.to_plotly_json()
-    return plain
+        template.layout.update(paper_bgcolor=ground, plot_bgcolor=ground, font={"family": "inherit"})
+        template.layout.hoverlabel = {"bgcolor": ground, "namelength": -1}
+        template.layout.modebar = {"bgcolor": ground, "color": _SOFT, "activecolor": _COLOURS[0]}
+        result[scheme] = template.to_plotly_json()
+    return result
 
 
 def _mean(curve: Line) -> go.Scatter:
@@ -232,8 +233,8 @@ def _with_legend(figure: go.Figure, entries: int, plot: int = _PLOT) -> go.Figur
     figure.update_layout(
         template=None,
         height=plot + _ROW * entries,
-        margin={"l": 8, "r": 8, "t": 12, "b": below},
-        legend={**legend, "itemwidth": 30, "tracegroupgap": 0},
+        margin={"l": 8, "r": 8, "t": 34, "b": below},
+        legend={**legend, "orientation": "h", "entrywidth": 1, "entrywidthmode": "fraction", "tracegroupgap": 0},
         showlegend=True,
     )
     figure.update_xaxes(automargin=False, title_standoff=8)

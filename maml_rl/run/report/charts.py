@@ -78,7 +78,7 @@ def lines(
     bands = [] if markers else [_band(curve, log) for curve in curves if curve.widths is not None]
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
     figure.add_traces([_level(name, value, longest) for name, value in (levels or {}).items()])
-    figure.update_layout(hovermode="x unified", scattermode="group", scattergap=0.85)
+    figure.update_layout(hovermode="x unified", hoverdistance=40, scattermode="group", scattergap=0.85)
     figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None, hoverformat=",.5~r")
     figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=_SOFT)
     figure.update_yaxes(title=vertical, type="log" if log else "linear", range=_heights(curves, levels or {}, log))

@@ -75,7 +75,7 @@ def lines(
     """
     longest = max((curve.places for curve in curves), key=len)
     front = [_marked(curve, longest) if markers else _mean(curve) for curve in curves]
-    bands = [] if markers else [_band(curve, log) for curve in curves if curve.widths is not None]
+    bands = [] if markers else [_band(curve, curve.widths, log) for curve in curves if curve.widths is not None]
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
     figure.add_traces([_level(name, value, longest) for name, value in (levels or {}).items()])
     figure.update_layout(hovermode="x unified", hoverdistance=40, scattermode="group", scattergap=0.85)
@@ -124,7 +124,7 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
             hovertemplate="%{x:.3g} s, %{customdata:.0%}",
         )
     for place, ((name, _), total) in enumerate(zip(rows, sums, strict=True)):
-        text = f"{_shown(name)}: {total:.3g} s"
+        text = f"{_shown(name, 36)}: {total:.3g} s"
         figure.add_annotation(x=0, y=place, text=text, showarrow=False, xanchor="left", yshift=22)
     figure.update_layout(barmode="stack", hovermode="closest")
     figure.update_xaxes(title=horizontal, rangemode="tozero")
@@ -186,9 +186,9 @@ def _single(curve: Line) -> list[go.Scatter]:
     ]
 
 
-def _band(curve: Line, log: bool) -> go.Scatter:
+def _band(curve: Line, widths: Array, log: bool) -> go.Scatter:
     """The interval as one area for each stretch in which it is known."""
-    low, high = curve.values - curve.widths, curve.values + curve.widths
+    low, high = curve.values - widths, curve.values + widths
     if log:  # where there is no zero
         low = np.maximum(low, np.min(curve.values[curve.values > 0], initial=np.inf) / 10)
     known = np.isfinite(low + high)
@@ -233,7 +233,7 @@ def _with_legend(figure: go.Figure, entries: int, plot: int = _PLOT) -> go.Figur
     figure.update_layout(
         template=None,
         height=plot + _ROW * entries,
-        margin={"l": 8, "r": 8, "t": 34, "b": below},
+        margin={"l": 8, "r": 20, "t": 34, "b": below},
         legend={**legend, "orientation": "h", "entrywidth": 1, "entrywidthmode": "fraction", "tracegroupgap": 0},
         showlegend=True,
     )
@@ -270,9 +270,9 @@ def _span(arrays: Sequence[Array], log: bool = False) -> list[float]:
     return [low - margin, high + margin]
 
 
-def _shown(name: str) -> str:
-    """A name as Plotly shows it, as text and not as markup; of a long one the two ends."""
-    short = name if len(name) <= 44 else f"{name[:26]}…{name[-17:]}"
+def _shown(name: str, most: int = 44) -> str:
+    """A name as Plotly shows it, as text and not as markup; of one longer than `most` letters the two ends."""
+    short = name if len(name) <= most else f"{name[: most - 18]}…{name[-17:]}"
     return escape(" ".join(short.split()), quote=False)
 
 

@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,40 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=page.resolve().as_uri())
-        while self.call("Runtime.evaluate", expression="document.readyState")["result"]["value"] != "complete":
-            select.select([], [], [], 0.05)
+        self.wait_for("document.readyState === 'complete'")
+
+    def wait_for(self, expression: str, seconds: float = 30.0) -> None:
+        """Waits until the expression is true in the page."""
+        end = time.monotonic() + seconds
+        while not self.call("Runtime.evaluate", expression=expression)["result"].get("value"):
+            assert time.monotonic() < end, f"{expression} does not become true"
+            time.sleep(0.05)
 
     def value(self, expression: str) -> Any:
         """What the expression is in the page."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def mouse(self, event: str, x: float, y: float, clicks: int = 0) -> None:
+        """Moves, presses or releases the mouse at a place of the screen."""
+        button = "none" if event == "mouseMoved" and not clicks else "left"
+        held = 1 if button == "left" and event != "mouseReleased" else 0
+        self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button=button, buttons=held, clickCount=clicks)
+
+    def click(self, x: float, y: float, times: int = 1) -> None:
+        """Clicks once or more."""
+        for count in range(1, times + 1):
+            self.mouse("mousePressed", x, y, count)
+            self.mouse("mouseReleased", x, y, count)
+
+    def drag(self, x: float, y: float, to_x: float, to_y: float) -> None:
+        """Moves the mouse with its button down."""
+        self.mouse("mouseMoved", x, y)
+        self.mouse("mousePressed", x, y, 1)
+        self.mouse("mouseMoved", (x + to_x) / 2, (y + to_y) / 2, 1)
+        self.mouse("mouseMoved", to_x, to_y, 1)
+        self.mouse("mouseReleased", to_x, to_y, 1)
 
     def picture(self, path: Path) -> None:
         """Writes the whole page as a picture."""

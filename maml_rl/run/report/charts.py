@@ -21,7 +21,7 @@ _COLOURS = ("#1f83c9", "#d9622b", "#0a9a72", "#c65fa0", "#9a7b10", "#8e6fd1", "#
 _DASHES = ("solid", "dash", "dot")
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond")
 _SOFT = "#7f8791"
-_PLOT, _ROW = 330, 20  # heights in pixels: of axes and their labels, of a line of the legend
+_PLOT, _ROW = 350, 20  # heights in pixels: of axes and their labels, of a line of the legend
 _FAR = 1e3  # times the median: where a logarithmic axis ends at first
 
 
@@ -75,11 +75,12 @@ def lines(
     """
     longest = max((curve.places for curve in curves), key=len)
     front = [_marked(curve, longest) if markers else _mean(curve) for curve in curves]
-    bands = [] if markers else [_band(curve, log) for curve in curves if curve.widths is not None]
+    bands = [] if markers else [_band(curve, curve.widths, log) for curve in curves if curve.widths is not None]
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
     figure.add_traces([_level(name, value, longest) for name, value in (levels or {}).items()])
-    figure.update_layout(hovermode="x unified", scattermode="group", scattergap=0.85)
-    figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None)
+    figure.update_layout(hovermode="x unified", hoverdistance=40, scattermode="group", scattergap=0.85)
+    figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None, hoverformat=",.5~r")
+    figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=_SOFT)
     figure.update_yaxes(title=vertical, type="log" if log else "linear", range=_heights(curves, levels or {}, log))
     return _with_legend(figure, len(front) + len(levels or {}))
 
@@ -87,9 +88,8 @@ def lines(
 def scatter(runs: Sequence[Points], horizontal: str, vertical: str, log: bool = False) -> go.Figure:
     """Each task's number after adaptation over the one before; on the diagonal nothing changed."""
     ends = _span([values for run in runs for values in (run.before, run.after)], log)
-    figure = go.Figure(
-        _level("no change", np.power(10.0, ends) if log else ends, np.power(10.0, ends) if log else ends)
-    )
+    corners = np.power(10.0, ends) if log else np.array(ends)
+    figure = go.Figure(_level("no change", corners, corners))
     for run in runs:
         figure.add_scatter(
             x=run.before,
@@ -110,7 +110,7 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
     """A bar for each row, stacked of its parts, which the legend switches."""
     sums = [sum(values.values()) for _, values in rows]
     figure = go.Figure()
-    for part, colour in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 1, len(parts))), strict=True):
+    for part, colour in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 0.85, len(parts))), strict=True):
         seconds = np.array([values.get(part, 0.0) for _, values in rows])
         figure.add_bar(
             x=seconds,
@@ -124,23 +124,24 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
             hovertemplate="%{x:.3g} s, %{customdata:.0%}",
         )
     for place, ((name, _), total) in enumerate(zip(rows, sums, strict=True)):
-        text = f"{_shown(name)}: {total:.3g} s"
+        text = f"{_shown(name, 36)}: {total:.3g} s"
         figure.add_annotation(x=0, y=place, text=text, showarrow=False, xanchor="left", yshift=22)
     figure.update_layout(barmode="stack", hovermode="closest")
     figure.update_xaxes(title=horizontal, rangemode="tozero")
     figure.update_yaxes(visible=False, range=[len(rows) - 0.5, -0.8], fixedrange=True)
-    return _with_legend(figure, len(parts), 90 + 56 * len(rows))
+    return _with_legend(figure, len(parts), 112 + 56 * len(rows))
 
 
 def templates() -> dict[str, Any]:
-    """Plotly's templates of light and of dark pages, as plain values; the page itself is the ground."""
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"family": "inherit"}}
-    plain = {}
-    for scheme, name, ground in (("light", "plotly_white", "#ffffff"), ("dark", "plotly_dark", "#1b2128")):
+    """Plotly's templates on the grounds of a light and of a dark page, as plain values."""
+    result = {}
+    for scheme, name, ground in (("light", "plotly_white", "#f5f7f9"), ("dark", "plotly_dark", "#1b2128")):
         template = go.layout.Template(plotly.io.templates[name])
-        template.layout.update(**clear, hoverlabel={"bgcolor": ground, "namelength": -1})
-        plain[scheme] = template.to_plotly_json()
-    return plain
+        template.layout.update(paper_bgcolor=ground, plot_bgcolor=ground, font={"family": "inherit"})
+        template.layout.hoverlabel = {"bgcolor": ground, "namelength": -1}
+        template.layout.modebar = {"bgcolor": ground, "color": _SOFT, "activecolor": _COLOURS[0]}
+        result[scheme] = template.to_plotly_json()
+    return result
 
 
 def _mean(curve: Line) -> go.Scatter:
@@ -185,9 +186,9 @@ def _single(curve: Line) -> list[go.Scatter]:
     ]
 
 
-def _band(curve: Line, log: bool) -> go.Scatter:
+def _band(curve: Line, widths: Array, log: bool) -> go.Scatter:
     """The interval as one area for each stretch in which it is known."""
-    low, high = curve.values - curve.widths, curve.values + curve.widths
+    low, high = curve.values - widths, curve.values + widths
     if log:  # where there is no zero
         low = np.maximum(low, np.min(curve.values[curve.values > 0], initial=np.inf) / 10)
     known = np.isfinite(low + high)
@@ -232,8 +233,8 @@ def _with_legend(figure: go.Figure, entries: int, plot: int = _PLOT) -> go.Figur
     figure.update_layout(
         template=None,
         height=plot + _ROW * entries,
-        margin={"l": 8, "r": 8, "t": 12, "b": below},
-        legend={**legend, "itemwidth": 30, "tracegroupgap": 0},
+        margin={"l": 8, "r": 20, "t": 34, "b": below},
+        legend={**legend, "orientation": "h", "entrywidth": 1, "entrywidthmode": "fraction", "tracegroupgap": 0},
         showlegend=True,
     )
     figure.update_xaxes(automargin=False, title_standoff=8)
@@ -269,9 +270,9 @@ def _span(arrays: Sequence[Array], log: bool = False) -> list[float]:
     return [low - margin, high + margin]
 
 
-def _shown(name: str) -> str:
-    """A name as Plotly shows it, as text and not as markup; of a long one the two ends."""
-    short = name if len(name) <= 44 else f"{name[:26]}…{name[-17:]}"
+def _shown(name: str, most: int = 44) -> str:
+    """A name as Plotly shows it, as text and not as markup; of one longer than `most` letters the two ends."""
+    short = name if len(name) <= most else f"{name[: most - 18]}…{name[-17:]}"
     return escape(" ".join(short.split()), quote=False)
 
 

@@ -153,7 +153,7 @@ def _adaptation_chart(groups: Sequence[Group], adaptations: Sequence[Adaptation]
     vertical = (other or measure.title) + (", logarithmic" if uses_log else "")
     figure = charts.lines(drawn, axis, vertical, uses_log, True, {} if other else _shared_references(adaptations))
     words = {"seeds": "over seeds (Student's t)", "tasks": "over the evaluation's held-out tasks"}
-    note = f"95% intervals {'; '.join(f'{words[what]}: {", ".join(names)}' for what, names in over.items())}."
+    note = f"95% intervals {'; '.join(f'{words[what]}: ' + ', '.join(names) for what, names in over.items())}."
     if log and not positive:
         note += " A logarithmic axis was asked for, but not all numbers are positive."
     return Chart(f"{(other or measure.name).capitalize()} over {axis}", figure, note)
@@ -193,8 +193,7 @@ def _task_by_task(groups: Sequence[Group]) -> Section:
     ]
     ends = np.concatenate([end for run in points for end in (run.before, run.after)])
     log = not measure.higher_is_better and bool((ends[np.isfinite(ends)] > 0).all())
-    after = f"after {counted(step, _axis(adaptations))}: {measure.title}"
-    figure = charts.scatter(points, f"before adaptation: {measure.title}", after, log)
+    figure = charts.scatter(points, "before adaptation", f"after {counted(step, _axis(adaptations))}", log)
     better = "above" if measure.higher_is_better else "below"
     lost = sum(int((~np.isfinite(run.before + run.after)).sum()) for run in points)
     own = [f"A mark is a held-out task; {better} the dashed diagonal adaptation made it better."]
@@ -202,7 +201,9 @@ def _task_by_task(groups: Sequence[Group]) -> Section:
         values.shape[1] > _MOST_TASKS for _, _, values in moving
     )
     own += [f"{plural(lost, 'task')} diverged and cannot be drawn."] * bool(lost)
-    return Section(title, [Chart("Held-out tasks before and after adaptation", figure, " ".join(own))], notes=notes)
+    return Section(
+        title, [Chart(f"{measure.title.capitalize()} on each held-out task", figure, " ".join(own))], notes=notes
+    )
 
 
 def _seconds(runs: Sequence[Run]) -> Section:

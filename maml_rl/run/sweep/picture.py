@@ -39,17 +39,6 @@ def draw(options: Options, trials: Sequence[Trial], path: Path) -> Path:
     return save_figure(fill, (4.0 * columns, 3.4 * rows + 0.4), path)
 
 
-def _round_numbers(low: float, high: float) -> list[float]:
-    """At most five round numbers between the ends, or the ends themselves."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        found = [float(f"{factor}e{decade}") for decade in decades for factor in factors]
-        found = [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-        if len(found) <= 5:
-            break
-    return found[:: math.ceil(len(found) / 5)] if len(found) > 1 else [low, high]
-
-
 def _legend(trials: Sequence[Trial]) -> list[Any]:
     from matplotlib.lines import Line2D
 
@@ -61,18 +50,16 @@ def _legend(trials: Sequence[Trial]) -> list[Any]:
 
 
 def _fill_panel(axes: Any, name: str, values: dict[str, list[Any]], trials: Sequence[Trial], best: Trial) -> None:
-    ((kind, entries),) = values.items()
+    ((scale, entries),) = values.items()
     labels = [written(entry) for entry in entries]
-    if kind == "choice":
+    if scale == "choice":
         axes.set_xticks(range(len(labels)), labels)
         axes.set_xlim(-0.5, len(labels) - 0.5)
-    elif kind == "log_uniform":
+    elif scale == "log_uniform":
         axes.set_xscale("log")
-        ticks = _round_numbers(*entries)
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_xticks([], minor=True)
+        axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=45)  # labelled within a decade only
     for trial in trials:
-        place = labels.index(written(trial.point[name])) if kind == "choice" else trial.point[name]
+        place = labels.index(written(trial.point[name])) if scale == "choice" else trial.point[name]
         if trial.state == "failed":
             axes.plot(place, 0.02, "x", color=_COLOURS["failed"], transform=axes.get_xaxis_transform())
         elif trial.state != "unfinished":

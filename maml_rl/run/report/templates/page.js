@@ -7,7 +7,8 @@
   const template = () => templates[dark.matches ? "dark" : "light"];
   const touch = matchMedia("(pointer: coarse)").matches; // a finger on a chart scrolls the page
   const settings = {
-    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    responsive: true, displaylogo: false, plotlyServerURL: "", displayModeBar: touch ? false : "hover",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "sendChartToCloud"],
   };
 
   const follow = (leader) => {

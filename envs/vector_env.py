@@ -42,7 +42,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
             raise ValueError(
                 f"`max_episode_steps` must be between 1 and the horizon {longest}, got {max_episode_steps}."
             )
-        self.horizon: int | None = max_episode_steps or longest
+        self.horizon = max_episode_steps or longest
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
         self.single_observation_space, self.single_action_space = (
             distribution.observation_space,

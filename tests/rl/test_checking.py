@@ -150,7 +150,7 @@ def test_too_few_values_of_a_step_are_named_without_a_wrapper_that_unpacks_them(
     walk: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = lambda config, **more: Walk("old")  # noqa: E731
-    monkeypatch.setattr("maml_rl.rl.environments.checking.make_single", bare)
+    monkeypatch.setattr("maml_rl.rl.environments.checking.all_checks.make_single", bare)
     told = "error: step must return (observation, reward, terminated, truncated, info), got 4 values."
     assert told in walk("old")
 

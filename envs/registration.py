@@ -52,8 +52,7 @@ def make_single(definition: str | Definition, render_mode: str | None = None, **
         ValueError: an argument with a value that it does not accept.
     """
     define = _function(definition)
-    known = _parameters(define)
-    _require_known(arguments, [*known, "render_mode"])
+    _require_known(arguments, _parameters(define))
     return define(**arguments).single(render_mode)
 
 
@@ -75,9 +74,10 @@ def make_vector(
     define = _function(definition)
     known = _parameters(define)
     vector = define(**{name: value for name, value in arguments.items() if name in known}).vector
-    _require_known(arguments, dict.fromkeys([*known, *_parameters(vector)]))
+    simulation = [name for name in _parameters(vector) if name not in ("num_envs", "max_episode_steps")]
+    _require_known(arguments, [*known, *simulation])
     rest = {name: value for name, value in arguments.items() if name not in known}
-    return vector(num_envs, max_episode_steps=max_episode_steps, **rest)
+    return vector(num_envs, max_episode_steps, **rest)
 
 
 def _function(definition: str | Definition) -> Definition:
@@ -92,4 +92,4 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
 def _require_known(arguments: Iterable[str], known: Iterable[str]) -> None:
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise TypeError(f"its constructor has no argument {unknown[0]!r}; it has {', '.join(known)}.")
+        raise TypeError(f"its constructor has no argument {unknown[0]!r}; it has {', '.join(known) or 'none'}.")

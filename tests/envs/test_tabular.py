@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.chance import draw_key, normal, uniform
+from envs.counter_based_random import draw_key, normal, uniform
 from envs.gittins import gittins_index, gittins_returns
 from envs.tabular_mdp import optimal_return, random_return
 

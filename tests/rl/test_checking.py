@@ -82,13 +82,15 @@ class Walk(gym.Env):
 
 @pytest.fixture
 def walk() -> Iterator[Callable[..., list[str]]]:
+    several = lambda num_envs, **more: gym.vector.SyncVectorEnv([Walk] * num_envs)  # noqa: E731
     gym.register("Walk-v0", entry_point=Walk, max_episode_steps=10)
     gym.register("WalkOn-v0", entry_point=Walk)
+    gym.register("WalkMany-v0", entry_point=Walk, max_episode_steps=10, vector_entry_point=several)
     yield lambda fault, name="Walk-v0": [
         f"{'error' if finding.serious else 'note'}: {finding.text}" for finding in check_task_env(name, fault=fault)
     ]
-    gym.registry.pop("Walk-v0")
-    gym.registry.pop("WalkOn-v0")
+    for name in ("Walk-v0", "WalkOn-v0", "WalkMany-v0"):
+        gym.registry.pop(name)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,8 @@ def test_nothing_is_found_where_nothing_is_wrong(walk: Callable[..., list[str]])
     ],
 )
 def test_each_fault_is_named(walk: Callable[..., list[str]], fault: str, message: str) -> None:
-    found = walk(fault)
-    assert any(line.startswith(message) for line in found), found
+    findings = walk(fault)
+    assert any(line.startswith(message) for line in findings), findings
 
 
 def test_a_missing_horizon_and_missing_methods_are_named(walk: Callable[..., list[str]]) -> None:
@@ -144,6 +146,17 @@ def test_a_missing_horizon_and_missing_methods_are_named(walk: Callable[..., lis
     assert "CartPoleEnv lacks sample_tasks and set_task" in finding.text
     (finding,) = check_task_env("nobodys_package:Nothing-v0")
     assert finding.serious
+
+
+def test_a_vector_version_that_is_not_used_is_named(walk: Callable[..., list[str]]) -> None:
+    (told,) = walk("", "WalkMany-v0")
+    assert told.startswith("note: the vector version is not used, for it lacks something")
+
+
+def test_unknown_arguments_are_named_with_the_known_ones(walk: Callable[..., list[str]]) -> None:
+    (finding,) = check_task_env("Walk-v0", speed=3)
+    told = "environment 'Walk-v0' cannot be made: its constructor has no argument 'speed'; it has fault."
+    assert finding.text == told
 
 
 def test_too_few_values_of_a_step_are_named_without_a_wrapper_that_unpacks_them(

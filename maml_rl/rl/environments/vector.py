@@ -157,7 +157,7 @@ def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(" was raised from the environment creator for ")[0]
         unknown = re.search(r"got an unexpected keyword argument '(\w+)'", reason)
         if isinstance(error, TypeError) and unknown is not None:
             known = _constructor_arguments(config)
@@ -167,12 +167,13 @@ def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
 
 
 def _constructor_arguments(config: EnvironmentConfig) -> list[str]:
-    """The names that the constructor's signature tells; empty where it cannot be read."""
+    """The arguments that a user may choose, by the constructor's signature; empty where it cannot be read."""
     with suppress(Exception):
-        entry_point = gym.spec(config.id.rpartition(":")[2]).entry_point
-        constructor = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        spec = gym.spec(config.id.rpartition(":")[2])
+        constructor = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
         parameters = inspect.signature(cast(Callable[..., Any], constructor)).parameters.values()
-        return [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+        named = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+        return [name for name in named if name not in {*_RESERVED, *spec.kwargs}]
     return []
 
 

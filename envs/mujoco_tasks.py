@@ -61,7 +61,7 @@ class MujocoTask:
         terminated: (states after, tasks) -> whether the task ended the episode, [n].
         initial: (model, rng) -> (qpos, qvel) at the start of an episode.
         frame_skip: physics steps for each action.
-        horizon: steps after which an episode is cut.
+        horizon: steps after which an episode is truncated.
         action_scale: actions in [-action_scale, action_scale] are mapped to the motors' ranges.
         measure: (model, data) -> what the physical state does not say but reward, observation or termination need, [M].
         model_for: (model, task) -> the model of a task, where tasks differ in theirs.

@@ -70,7 +70,7 @@ class TaskDistribution:
         parameters: name -> range of the task's parameters.
         observation_space: of one environment.
         action_space: of one environment; actions outside a Box are clipped, others refused.
-        horizon: steps after which an episode is cut.
+        horizon: steps after which an episode is truncated.
         observe: states [n, state] -> observations [n, O].
         control: actions of the action space, [n, A] or [n] -> controls.
         reward: (states, controls, next states, tasks) -> rewards [n].
@@ -119,8 +119,8 @@ class TaskDistribution:
         except (TypeError, ValueError):
             given = np.full((), np.nan)
         if given.shape != values.shape or not values.holds(given):
-            told = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
-            raise TaskError(f"{name} of {self.name} must be {values}, got {told}.")
+            shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
+            raise TaskError(f"{name} of {self.name} must be {values}, got {shown}.")
         return given.tolist()
 
     def stack_tasks(self, tasks: Sequence[Task]) -> TaskArrays:

@@ -15,13 +15,13 @@ def test_steps_follow_the_definition(reward: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         action = rng.normal(0, 0.1, 2)
-        after, value, ended, cut, _ = env.step(action)
+        after, value, terminated, truncated, _ = env.step(action)
         moved = [p + min(max(a, -0.1), 0.1) for p, a in zip(position, action, strict=True)]
         np.testing.assert_allclose(after, moved, rtol=0, atol=1e-15)
         squared = (moved[0] - goal[0]) ** 2 + (moved[1] - goal[1]) ** 2
         assert value == pytest.approx(-squared if reward == "squared_distance" else -(squared**0.5))
-        assert not ended
-        assert not cut
+        assert not terminated
+        assert not truncated
         position = after
 
 

@@ -52,25 +52,25 @@ class Walk(gym.Env):
         if self.fault == "forgets":
             self.goal = 0.0 if getattr(self, "played", None) == self.goal else self.goal
             self.played = self.goal
-        seen = np.array([self.position])
-        return seen if self.fault == "reset" else (seen, {})
+        observation = np.array([self.position])
+        return observation if self.fault == "reset" else (observation, {})
 
     def step(self, action: Any) -> Any:
         if self.fault == "bounds" and abs(action[0]) > 1:
             raise ValueError("action out of bounds")
         self.position += float(np.clip(action[0], -1, 1))
         goal = 0.0 if self.fault == "no effect" else self.goal
-        seen = np.array([self.position, 0.0] if self.fault == "shape" else [self.position])
+        observation = np.array([self.position, 0.0] if self.fault == "shape" else [self.position])
         reward: Any = -abs(self.position - goal)
         if self.fault == "reward":
             reward = np.nan
         if self.fault in ("words", "ragged"):
             return ["a"] if self.fault == "words" else [[1.0], [1.0, 2.0]], reward, False, False, {}
         if self.fault == "observation":
-            seen = seen * np.inf
+            observation = observation * np.inf
         if self.fault == "old":
-            return seen, reward, False, {}
-        return seen, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
+            return observation, reward, False, {}
+        return observation, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
 
     def close(self) -> None:
         if self.fault == "close":

@@ -37,10 +37,10 @@ def test_each_observation_ends_with_its_own_task(backend: Any) -> None:
 
 def test_tasks_that_a_vector_draws_or_takes_in_a_reset_are_shown() -> None:
     envs = make_vector(NAVIGATION, 2)
-    seen, _ = envs.reset(seed=3)
-    np.testing.assert_array_equal(seen[:, 2:], [task["goal"] for task in envs.unwrapped.tasks])  # type: ignore[attr-defined]
-    seen, _ = envs.reset(options={"tasks": TASKS})
-    np.testing.assert_array_equal(seen[:, 2:], [[0.1, -0.2], [0.3, 0.4]])
+    observations, _ = envs.reset(seed=3)
+    np.testing.assert_array_equal(observations[:, 2:], [task["goal"] for task in envs.unwrapped.tasks])  # type: ignore[attr-defined]
+    observations, _ = envs.reset(options={"tasks": TASKS})
+    np.testing.assert_array_equal(observations[:, 2:], [[0.1, -0.2], [0.3, 0.4]])
     assert copy.copy(envs).num_envs == 2
     envs.close()
 

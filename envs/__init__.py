@@ -2,23 +2,20 @@
 
 import gymnasium as gym
 
+from envs.registration import register
+
 __all__: list[str] = []
 
-_MODULES = {
-    "Navigation2D": "navigation_2d:navigation_2d",
-    "HalfCheetahVel": "half_cheetah:half_cheetah_vel",
-    "HalfCheetahDir": "half_cheetah:half_cheetah_dir",
-    "Walker2dRandParams": "random_parameters:walker_2d_rand_params",
-    "HopperRandParams": "random_parameters:hopper_rand_params",
-    "Bandit": "bandit:bandit",
-    "TabularMDP": "tabular_mdp:tabular_mdp",
-    "AntVel": "ant:ant_vel",
-    "AntDir": "ant:ant_dir",
-    "AntGoal": "ant:ant_goal",
-}
+register("Navigation2D-v0", "envs.navigation_2d:navigation_2d")
+register("HalfCheetahVel-v0", "envs.half_cheetah:half_cheetah_vel")
+register("HalfCheetahDir-v0", "envs.half_cheetah:half_cheetah_dir")
+register("AntVel-v0", "envs.ant:ant_vel")
+register("AntDir-v0", "envs.ant:ant_dir")
+register("AntGoal-v0", "envs.ant:ant_goal")
+register("Walker2dRandParams-v0", "envs.random_parameters:walker_2d_rand_params")
+register("HopperRandParams-v0", "envs.random_parameters:hopper_rand_params")
+register("Bandit-v0", "envs.bandit:bandit")
+register("TabularMDP-v0", "envs.tabular_mdp:tabular_mdp")
 
-for _name, _maker in _MODULES.items():
-    gym.register(f"{_name}-v0", entry_point=f"envs.{_maker}", vector_entry_point=f"envs.{_maker}_vector")
-
-for _name, _maker in {"MetaWorldML1": "ml1", "MetaWorldML10": "ml10"}.items():
-    gym.register(f"{_name}-v0", entry_point=f"envs.meta_world:{_maker}")
+gym.register("MetaWorldML1-v0", entry_point="envs.meta_world:MetaWorldTasks", kwargs={"benchmark": "ML1"})
+gym.register("MetaWorldML10-v0", entry_point="envs.meta_world:MetaWorldTasks", kwargs={"benchmark": "ML10"})

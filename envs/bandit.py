@@ -1,19 +1,17 @@
 """Bernoulli bandits: k arms whose chances of a reward the task chooses (Duan et al., 2016, section 3.1)."""
 
-from typing import Any
-
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.chance import draw_key, uniform
-from envs.definition import Array, Definition, TaskArrays, whole
-from envs.ranges import Interval
-from envs.single import SingleTaskEnv
-from envs.vector import NativeTaskVectorEnv
+from envs.argument_checks import whole
+from envs.array_tasks import ArrayTask
+from envs.counter_based_random import draw_key, uniform
+from envs.parameter_ranges import Interval
+from envs.task_distribution import Array, TaskArrays, TaskDistribution
 
-__all__ = ["bandit", "bandit_vector"]
+__all__ = ["bandit"]
 
 _KEY, _TIME, _ARM = range(3)
 
@@ -28,7 +26,18 @@ class _Pulls:
         return np.stack([states[:, _KEY], states[:, _TIME] + 1, controls], axis=1)
 
 
-def _define(arms: int = 5, horizon: int = 10) -> Definition:
+def bandit(arms: int = 5, horizon: int = 10) -> ArrayTask:
+    """A bandit whose arms pay 1 with chances that the task chooses, and 0 otherwise.
+
+    Nothing is observed: the observation is 1, [1]. Task: ``{"chances": [p_1, ..., p_k]}``, each uniform in [0, 1].
+
+    Args:
+        arms: k.
+        horizon: pulls in an episode.
+
+    Raises:
+        ValueError: a number that is not whole and positive.
+    """
     whole(arms=arms, horizon=horizon)
 
     def reward(before: Array, controls: Array, after: Array, tasks: TaskArrays) -> Array:
@@ -36,7 +45,7 @@ def _define(arms: int = 5, horizon: int = 10) -> Definition:
         chances = np.take_along_axis(tasks["chances"], controls.astype(int)[:, None], axis=1)[:, 0]
         return (uniform(before[:, _KEY], before[:, _TIME]) < chances).astype(np.float64)
 
-    return Definition(
+    distribution = TaskDistribution(
         name="Bandit",
         parameters={"chances": Interval((0.0,) * arms, (1.0,) * arms)},
         observation_space=spaces.Box(0.0, 1.0, (1,), np.float64),
@@ -46,35 +55,16 @@ def _define(arms: int = 5, horizon: int = 10) -> Definition:
         control=lambda actions: actions.astype(np.float64),
         reward=reward,
         terminated=lambda after, tasks: np.zeros(len(after), bool),
-        paint=lambda states, task, simulator: _paint(states[1:, _ARM].astype(int), np.asarray(task["chances"])),
+        render=lambda states, task: _picture(states[1:, _ARM].astype(int), np.asarray(task["chances"])),
         references=lambda task, steps: {
             "optimal": steps * max(task["chances"]),
             "random": steps * float(np.mean(task["chances"])),
         },
     )
+    return ArrayTask(distribution, _Pulls())
 
 
-def bandit(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
-    """A bandit whose arms pay 1 with chances that the task chooses, and 0 otherwise.
-
-    Nothing is observed: the observation is 1, [1]. Task: ``{"chances": [p_1, ..., p_k]}``, each uniform in [0, 1].
-
-    Args:
-        render_mode: None or "rgb_array".
-        **numbers: arms (5): k. horizon (10): pulls in an episode.
-
-    Raises:
-        ValueError: a number that is not whole and positive.
-    """
-    return SingleTaskEnv(_define(**numbers), _Pulls(), render_mode)
-
-
-def bandit_vector(num_envs: int, max_episode_steps: int | None = None, **numbers: Any) -> NativeTaskVectorEnv:
-    """`num_envs` bandits at once; arguments as in `bandit`."""
-    return NativeTaskVectorEnv(_define(**numbers), _Pulls(), num_envs, max_episode_steps)
-
-
-def _paint(pulls: NDArray[np.int64], chances: Array, height: int = 360, width: int = 480) -> NDArray[np.uint8]:
+def _picture(pulls: NDArray[np.int64], chances: Array, height: int = 360, width: int = 480) -> NDArray[np.uint8]:
     """A bar for each arm's chance in grey, the share of pulls that it got in blue, its pulls in figures."""
     picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)

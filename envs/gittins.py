@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.definition import Array
+from envs.task_distribution import Array
 
 __all__ = ["gittins_index", "gittins_returns"]
 

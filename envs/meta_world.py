@@ -10,17 +10,18 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array, whole
+from envs.argument_checks import one_of, whole
+from envs.task_distribution import Array
 from maml_rl.rl.environments.task_env import Task, TaskError
 
-__all__ = ["MetaWorldTasks", "ml1", "ml10"]
+__all__ = ["MetaWorldTasks"]
 
 _BOUND = 1e3  # metres; Meta-World's own bounds differ from class to class
 _MOST = 500  # steps after which Meta-World wants a reset
 
 
 @lru_cache(maxsize=8)
-def _benchmark(kind: str, name: str, seed: int) -> Any:
+def _benchmark(benchmark: str, name: str, seed: int) -> Any:
     try:
         import metaworld
     except ImportError:
@@ -28,7 +29,7 @@ def _benchmark(kind: str, name: str, seed: int) -> Any:
             "Meta-World is not installed. It pins MuJoCo 3.3.0, so give it an environment of its own: "
             "docs/environments.md has the commands."
         ) from None
-    if kind == "ML10":
+    if benchmark == "ML10":
         return metaworld.ML10(seed=seed)
     if name not in metaworld.ML1.ENV_NAMES:
         raise ValueError(f"Meta-World has no environment {name!r}; there are {', '.join(metaworld.ML1.ENV_NAMES)}.")
@@ -66,17 +67,15 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         whole(horizon=horizon)
         if horizon > _MOST:
             raise ValueError(f"`horizon` must be at most {_MOST}, got {horizon}.")
-        if split not in ("train", "test"):
-            raise ValueError(f"`split` must be 'train' or 'test', got {split!r}.")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"`render_mode` must be None or 'rgb_array', got {render_mode!r}.")
+        one_of(("train", "test"), split=split)
+        one_of((None, "rgb_array"), render_mode=render_mode)
         made = _benchmark(benchmark, name, benchmark_seed)
         self._classes = made.train_classes if split == "train" else made.test_classes
-        self._goals: dict[str, list[Any]] = {kind: [] for kind in self._classes}
+        self._goals: dict[str, list[Any]] = {environment: [] for environment in self._classes}
         for task in made.train_tasks if split == "train" else made.test_tasks:
             self._goals[task.env_name].append(task)
         self._env: Any = None
-        self._kind: str | None = None
+        self._environment: str | None = None
         self._steps = 0
         self.horizon, self.render_mode = horizon, render_mode
         self.observation_space: gym.Space[Any] = gym.spaces.Box(-_BOUND, _BOUND, (39,), np.float64)
@@ -84,9 +83,9 @@ class MetaWorldTasks(gym.Env[Array, Array]):
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws classes, then goals, both uniformly."""
-        kinds = list(self._goals)
-        chosen = [kinds[index] for index in rng.integers(len(kinds), size=count)]
-        return [{"environment": kind, "goal": int(rng.integers(len(self._goals[kind])))} for kind in chosen]
+        names = list(self._goals)
+        chosen = [names[index] for index in rng.integers(len(names), size=count)]
+        return [{"environment": name, "goal": int(rng.integers(len(self._goals[name])))} for name in chosen]
 
     def set_task(self, task: Task) -> None:
         """Makes `task` the next reset's.
@@ -96,15 +95,18 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         """
         if not isinstance(task, dict) or set(task) != {"environment", "goal"}:
             raise TaskError(f"a task of Meta-World has the keys ['environment', 'goal'], got {task!r}.")
-        kind, goal = task["environment"], task["goal"]
-        if kind not in self._goals:
-            raise TaskError(f"environment must be one of {', '.join(self._goals)}, got {kind!r}.")
-        if not isinstance(goal, int) or not 0 <= goal < len(self._goals[kind]):
-            raise TaskError(f"goal must be within 0 and {len(self._goals[kind]) - 1}, got {goal!r}.")
-        if kind != self._kind:  # one simulation at a time: each takes many megabytes
+        environment, goal = task["environment"], task["goal"]
+        if environment not in self._goals:
+            raise TaskError(f"environment must be one of {', '.join(self._goals)}, got {environment!r}.")
+        if not isinstance(goal, int) or not 0 <= goal < len(self._goals[environment]):
+            raise TaskError(f"goal must be within 0 and {len(self._goals[environment]) - 1}, got {goal!r}.")
+        if environment != self._environment:  # one simulation at a time: each takes many megabytes
             self.close()
-            self._env, self._kind = self._classes[kind](render_mode=self.render_mode, camera_name="corner2"), kind
-        self._env.set_task(self._goals[kind][goal])
+            self._env, self._environment = (
+                self._classes[environment](render_mode=self.render_mode, camera_name="corner2"),
+                environment,
+            )
+        self._env.set_task(self._goals[environment][goal])
         self._steps = self.horizon
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -123,8 +125,8 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         bounded = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         observation, reward, _, _, info = self._env.step(bounded)
         self._steps += 1
-        about = {"success": float(info["success"])}
-        return np.asarray(observation, np.float64), float(reward), False, self._steps >= self.horizon, about
+        success = {"success": float(info["success"])}
+        return np.asarray(observation, np.float64), float(reward), False, self._steps >= self.horizon, success
 
     def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
         """A picture from the corner, the right way up.
@@ -140,13 +142,3 @@ class MetaWorldTasks(gym.Env[Array, Array]):
         """Closes the class's environment."""
         if self._env is not None:
             self._env.close()
-
-
-def ml1(render_mode: str | None = None, **arguments: Any) -> MetaWorldTasks:
-    """ML1: one class, 50 goals for training and 50 for testing; arguments as in `MetaWorldTasks`."""
-    return MetaWorldTasks("ML1", render_mode=render_mode, **arguments)
-
-
-def ml10(render_mode: str | None = None, **arguments: Any) -> MetaWorldTasks:
-    """ML10: 10 classes for training and 5 for testing, 50 goals each; arguments as in `MetaWorldTasks`."""
-    return MetaWorldTasks("ML10", render_mode=render_mode, **arguments)

@@ -25,7 +25,7 @@ except (AttributeError, ImportError, OSError) as error:
     ) from error
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 
-from envs.definition import Array
+from envs.task_distribution import Array
 from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["Initial", "Measure", "ModelFor", "MujocoBatch", "MujocoSerial", "load_model", "state_parts"]

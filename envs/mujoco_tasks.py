@@ -9,15 +9,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, TaskArrays, positive, scaled_box, whole
+from envs.argument_checks import positive, whole
+from envs.mujoco_rendering import Mark, render_mujoco
 from envs.mujoco_simulation import Initial, Measure, ModelFor, MujocoBatch, MujocoSerial, load_model, state_parts
-from envs.painting import Mark, paint_mujoco
-from envs.ranges import Range
-from envs.single import SingleTaskEnv
-from envs.vector import NativeTaskVectorEnv
+from envs.parameter_ranges import Range
+from envs.single_env import SingleTaskEnv
+from envs.task_distribution import Array, TaskArrays, TaskDistribution, scaled_box
+from envs.vector_env import NativeTaskVectorEnv
 from maml_rl.rl.environments.task_env import Task
 
-__all__ = ["MujocoTask", "States", "at_rest", "single", "vector"]
+__all__ = ["MujocoTask", "States", "at_rest"]
 
 _BOUND = 1e6  # far beyond any state; Gymnasium's checker warns of infinite bounds
 
@@ -49,6 +50,8 @@ def _never(after: States, tasks: TaskArrays) -> NDArray[np.bool_]:
 class MujocoTask:
     """A task distribution over a MuJoCo model. The functions work on n environments at once.
 
+    `envs.registration.register` makes a single and a vector environment of it known to Gymnasium.
+
     Attributes:
         name: how messages call it.
         xml: an XML file, or the name of one of Gymnasium's.
@@ -58,7 +61,7 @@ class MujocoTask:
         terminated: (states after, tasks) -> whether the task ended the episode, [n].
         initial: (model, rng) -> (qpos, qvel) at the start of an episode.
         frame_skip: physics steps for each action.
-        horizon: steps after which an episode is cut.
+        horizon: steps after which an episode is truncated.
         action_scale: actions in [-action_scale, action_scale] are mapped to the motors' ranges.
         measure: (model, data) -> what the physical state does not say but reward, observation or termination need, [M].
         model_for: (model, task) -> the model of a task, where tasks differ in theirs.
@@ -81,41 +84,38 @@ class MujocoTask:
     caption: Callable[[States, States, Task], str] | None = None
     mark: Callable[[Task], Mark] | None = None
 
+    def single(self, render_mode: str | None = None) -> SingleTaskEnv:
+        """One environment.
 
-def single(task: MujocoTask, render_mode: str | None = None) -> SingleTaskEnv:
-    """One environment of the task distribution.
+        Raises:
+            ValueError: the model cannot be loaded, a number is out of range, or a function returns a wrong shape.
+        """
+        model = load_model(self.xml)
+        distribution = _distribution(self, model)
+        simulator = MujocoSerial(model, self.frame_skip, self.initial, self.measure, self.model_for)
+        fps = max(1, round(1 / (model.opt.timestep * self.frame_skip)))
+        return SingleTaskEnv(distribution, simulator, render_mode, fps)
 
-    Raises:
-        ValueError: the model cannot be loaded, or a number is out of range.
-    """
-    model = load_model(task.xml)
-    definition = _definition(task, model)
-    simulator = MujocoSerial(model, task.frame_skip, task.initial, task.measure, task.model_for)
-    fps = max(1, round(1 / (model.opt.timestep * task.frame_skip)))
-    return SingleTaskEnv(definition, simulator, render_mode, fps)
+    def vector(
+        self, num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None
+    ) -> NativeTaskVectorEnv:
+        """`num_envs` environments that step at once.
 
+        Args:
+            num_envs: how many.
+            max_episode_steps: a shorter horizon.
+            num_threads: simulation threads; all cores where nothing is given. Results do not depend on it.
 
-def vector(
-    task: MujocoTask, num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None
-) -> NativeTaskVectorEnv:
-    """`num_envs` environments of the task distribution that step at once.
-
-    Args:
-        task: the task distribution.
-        num_envs: how many.
-        max_episode_steps: a shorter horizon.
-        num_threads: simulation threads; all cores where nothing is given. Results do not depend on it.
-
-    Raises:
-        ValueError: the model cannot be loaded, or a number is out of range.
-    """
-    model = load_model(task.xml)
-    definition = _definition(task, model)
-    simulator = MujocoBatch(model, task.frame_skip, task.initial, num_threads, task.measure, task.model_for)
-    return NativeTaskVectorEnv(definition, simulator, num_envs, max_episode_steps)
+        Raises:
+            ValueError: the model cannot be loaded, a number is out of range, or a function returns a wrong shape.
+        """
+        model = load_model(self.xml)
+        distribution = _distribution(self, model)
+        simulator = MujocoBatch(model, self.frame_skip, self.initial, num_threads, self.measure, self.model_for)
+        return NativeTaskVectorEnv(distribution, simulator, num_envs, max_episode_steps)
 
 
-def _definition(task: MujocoTask, model: mujoco.MjModel) -> Definition:
+def _distribution(task: MujocoTask, model: mujoco.MjModel) -> TaskDistribution:
     positive(action_scale=task.action_scale)
     whole(frame_skip=task.frame_skip, horizon=task.horizon)
     positions, velocities = state_parts(model)
@@ -125,14 +125,14 @@ def _definition(task: MujocoTask, model: mujoco.MjModel) -> Definition:
     def parts(states: Array) -> States:
         return States(states[:, positions], states[:, velocities], states[:, size:])
 
-    def paint(states: Array, chosen: Task, simulator: Any) -> NDArray[np.uint8]:
+    def render(states: Array, chosen: Task) -> NDArray[np.uint8]:
         before, after = parts(states[[-2 if len(states) > 1 else -1]]), parts(states[[-1]])
         text = "" if task.caption is None else task.caption(before, after, chosen)
         mark = None if task.mark is None else task.mark(chosen)
-        return paint_mujoco(simulator, states[-1, :size], text, mark)
+        return render_mujoco(model, states[-1, :size], text, mark)
 
     observed = _checked(task, model, middle)
-    return Definition(
+    return TaskDistribution(
         name=task.name,
         parameters=task.parameters,
         observation_space=spaces.Box(-_BOUND, _BOUND, observed.shape[1:], np.float64),
@@ -142,7 +142,7 @@ def _definition(task: MujocoTask, model: mujoco.MjModel) -> Definition:
         control=lambda actions: middle + half * (actions / task.action_scale),
         reward=lambda before, controls, after, tasks: task.reward(parts(before), controls, parts(after), tasks),
         terminated=lambda after, tasks: task.terminated(parts(after), tasks),
-        paint=paint,
+        render=render,
     )
 
 
@@ -162,8 +162,8 @@ def _checked(task: MujocoTask, model: mujoco.MjModel, controls: Array) -> Array:
     if not model.nu:
         raise ValueError(f"the model of {task.name} has no actuators, so there is nothing to act with.")
     for name, values in task.parameters.items():
-        if not all(hasattr(values, part) for part in ("shape", "draw", "holds")):
-            raise ValueError(f"parameter {name!r} of {task.name} must be one of envs.ranges, got {values!r}.")
+        if not isinstance(values, Range):
+            raise ValueError(f"parameter {name!r} of {task.name} must be one of envs.parameter_ranges, got {values!r}.")
     positions, velocities = task.initial(model, np.random.default_rng(0))
     _require_shape(task, "initial (positions)", positions, (model.nq,))
     _require_shape(task, "initial (velocities)", velocities, (model.nv,))
@@ -186,7 +186,7 @@ def _checked(task: MujocoTask, model: mujoco.MjModel, controls: Array) -> Array:
     return observed
 
 
-def _require_shape(task: MujocoTask, name: str, value: Any, shape: tuple[int, ...], told: str | None = None) -> None:
+def _require_shape(task: MujocoTask, name: str, value: Any, shape: tuple[int, ...], letters: str = "") -> None:
     if np.shape(value) != shape:
-        about = f"{told} = {shape} for n = 2" if told else str(shape)
-        raise ValueError(f"`{name}` of {task.name} must return {about}, got {np.shape(value)}.")
+        expected = f"{letters} = {shape} for n = 2" if letters else str(shape)
+        raise ValueError(f"`{name}` of {task.name} must return {expected}, got {np.shape(value)}.")

@@ -8,13 +8,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.definition import Array, Definition, TaskArrays, positive, scaled_box, whole
-from envs.ranges import Interval, Outside, Range, Semicircle
-from envs.single import SingleTaskEnv
-from envs.vector import NativeTaskVectorEnv
+from envs.argument_checks import one_of, positive, whole
+from envs.array_tasks import ArrayTask
+from envs.parameter_ranges import Interval, Outside, Range, Semicircle
+from envs.task_distribution import Array, TaskArrays, TaskDistribution, scaled_box
 from maml_rl.rl.environments.task_env import Task
 
-__all__ = ["navigation_2d", "navigation_2d_vector"]
+__all__ = ["navigation_2d"]
 
 
 class _Point:
@@ -42,7 +42,7 @@ class _Point:
         return states + free[:, None] * controls
 
 
-def _define(
+def navigation_2d(
     goal_range: float = 0.5,
     horizon: int = 100,
     max_step: float = 0.1,
@@ -51,15 +51,32 @@ def _define(
     reward: Literal["distance", "squared_distance"] = "distance",
     goals: Literal["square", "semicircle"] = "square",
     obstacles: Sequence[Sequence[float]] = (),
-) -> tuple[Definition, _Point]:
+) -> ArrayTask:
+    """One point that starts at the origin and walks at most `max_step` along each axis and step.
+
+    Observation: its position, [2]. Task: ``{"goal": [x, y]}``. An episode ends at the goal or at the horizon.
+
+    Args:
+        goal_range: the goal is uniform in [-goal_range, goal_range]^2.
+        horizon: steps of an episode.
+        max_step: along each axis.
+        action_scale: actions in [-action_scale, action_scale] are mapped to [-max_step, max_step]; 0.1 leaves them as
+            they are (the paper), 1 is cbfinn/maml_rl's normalised policy.
+        goal_radius: the episode ends once both |dx| and |dy| are below it.
+        reward: "distance" (minus the distance to the goal after the step, as both public codes have it) or
+            "squared_distance" (as the paper's text has it).
+        goals: "square", or "semicircle", on the upper half of the circle of radius goal_range.
+        obstacles: discs [x, y, radius] which the point cannot enter: a step that would touch one is not taken. No goal
+            lies in one.
+
+    Raises:
+        ValueError: a number that is not positive, another reward or other goals, or obstacles that cover the start.
+    """
     discs = _checked_discs(obstacles)
     positive(goal_range=goal_range, max_step=max_step, action_scale=action_scale, goal_radius=goal_radius)
     whole(horizon=horizon)
-    if reward not in ("distance", "squared_distance"):
-        raise ValueError(f"`reward` must be 'distance' or 'squared_distance', got {reward!r}.")
-
-    if goals not in ("square", "semicircle"):
-        raise ValueError(f"`goals` must be 'square' or 'semicircle', got {goals!r}.")
+    one_of(("distance", "squared_distance"), reward=reward)
+    one_of(("square", "semicircle"), goals=goals)
     places: Range = Interval((-goal_range,) * 2, (goal_range,) * 2) if goals == "square" else Semicircle(goal_range)
 
     def rewards(states: Array, controls: Array, after: Array, tasks: TaskArrays) -> Array:
@@ -69,10 +86,10 @@ def _define(
     def terminated(after: Array, tasks: TaskArrays) -> NDArray[np.bool_]:
         return np.all(np.abs(after - tasks["goal"]) < goal_radius, axis=-1)
 
-    def paint(states: Array, task: Task, simulator: Any) -> NDArray[np.uint8]:
-        return _paint(states, np.asarray(task["goal"]), goal_range * 1.4, goal_radius, discs)
+    def render(states: Array, task: Task) -> NDArray[np.uint8]:
+        return _picture(states, np.asarray(task["goal"]), goal_range * 1.4, goal_radius, discs)
 
-    definition = Definition(
+    distribution = TaskDistribution(
         name="Navigation2D",
         parameters={"goal": places if not len(discs) else Outside(places, tuple(map(tuple, discs.tolist())))},
         observation_space=spaces.Box(-max_step * horizon, max_step * horizon, (2,), np.float64),
@@ -82,10 +99,10 @@ def _define(
         control=lambda actions: actions * (max_step / action_scale),
         reward=rewards,
         terminated=terminated,
-        paint=paint,
+        render=render,
     )
-    definition.sample_tasks(1, np.random.default_rng(0))  # obstacles that leave no goal are told here
-    return definition, _Point(discs)
+    distribution.sample_tasks(1, np.random.default_rng(0))  # refuses obstacles that leave no goal
+    return ArrayTask(distribution, _Point(discs))
 
 
 def _checked_discs(obstacles: Sequence[Sequence[float]]) -> Array:
@@ -102,35 +119,7 @@ def _checked_discs(obstacles: Sequence[Sequence[float]]) -> Array:
     return discs
 
 
-def navigation_2d(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
-    """One point that starts at the origin and walks at most `max_step` along each axis and step.
-
-    Observation: its position, [2]. Task: ``{"goal": [x, y]}``. An episode ends at the goal or at the horizon.
-
-    Args:
-        render_mode: None or "rgb_array".
-        **numbers: goal_range (0.5): the goal is uniform in [-goal_range, goal_range]^2. horizon (100). max_step (0.1).
-            action_scale (0.1): actions in [-action_scale, action_scale] are mapped to [-max_step, max_step]; 0.1
-            leaves them as they are (the paper), 1 is cbfinn/maml_rl's normalised policy. goal_radius (0.01): the
-            episode ends once both |dx| and |dy| are below it. reward ("distance"): minus the distance to the goal
-            after the step, as both public codes have it, or "squared_distance", as the paper's text has it. goals
-            ("square"): or "semicircle", on the upper half of the circle of radius goal_range. obstacles (none): discs
-            [x, y, radius] which the point cannot enter: a step that would touch one is not taken. No goal lies in one.
-
-    Raises:
-        ValueError: a number that is not positive, another reward or other goals, or obstacles that cover the start.
-    """
-    definition, point = _define(**numbers)
-    return SingleTaskEnv(definition, point, render_mode)
-
-
-def navigation_2d_vector(num_envs: int, max_episode_steps: int | None = None, **numbers: Any) -> NativeTaskVectorEnv:
-    """`num_envs` points at once; arguments as in `navigation_2d`."""
-    definition, point = _define(**numbers)
-    return NativeTaskVectorEnv(definition, point, num_envs, max_episode_steps)
-
-
-def _paint(
+def _picture(
     states: Array, goal: Array, reach: float, goal_radius: float, obstacles: Array, size: int = 480
 ) -> NDArray[np.uint8]:
     """The path so far in blue on white, the start as a small ring, the goal as a red disc, obstacles in grey."""

@@ -6,27 +6,22 @@ and 1.3 for the damping. The inertias of a body share one factor, and so do the 
 """
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array, TaskArrays, not_negative, positive
+from envs.argument_checks import not_negative, positive
+from envs.locomotion import forward_velocity
 from envs.mujoco_simulation import load_model
-from envs.mujoco_tasks import MujocoTask, States, single, vector
-from envs.ranges import Interval
-from envs.single import SingleTaskEnv
-from envs.vector import NativeTaskVectorEnv
+from envs.mujoco_tasks import MujocoTask, States
+from envs.parameter_ranges import Interval
+from envs.task_distribution import Array, TaskArrays
 from maml_rl.rl.environments.task_env import Task
 
-__all__ = [
-    "changed_model",
-    "hopper_rand_params",
-    "hopper_rand_params_vector",
-    "walker_2d_rand_params",
-    "walker_2d_rand_params_vector",
-]
+__all__ = ["changed_model", "hopper_rand_params", "walker_2d_rand_params"]
 
 _TIMESTEP = 0.002  # of both model files, in s
 _BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
@@ -79,89 +74,42 @@ def _hopper_stands(states: States) -> NDArray[np.bool_]:
     return stands
 
 
-def _running(
-    name: str,
-    xml: str,
-    stands: Any,
+def walker_2d_rand_params(
     log_scale: float = 3.0,
     control_cost: float = 1e-3,
     survival: float = 1.0,
     frame_skip: int = 4,
-    **numbers: Any,
+    action_scale: float = 1.0,
+    horizon: int = 200,
 ) -> MujocoTask:
-    positive(log_scale=log_scale)
-    not_negative(control_cost=control_cost, survival=survival)
-    model = load_model(xml)
-    sizes = {
-        "mass": model.nbody - 1,
-        "inertia": model.nbody - 1,
-        "damping": int(_damped(model).sum()),
-        "friction": model.ngeom,
-    }
-    seconds = frame_skip * _TIMESTEP
-
-    def speed(before: States, after: States) -> Array:
-        forward: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / seconds
-        return forward
-
-    def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
-        """v - c sum_i u_i^2, and the survival bonus while it stands."""
-        return speed(before, after) + survival * stands(after) - control_cost * np.square(controls).sum(-1)
-
-    return MujocoTask(
-        name=name,
-        xml=xml,
-        parameters={part: Interval((-log_scale,) * size, (log_scale,) * size) for part, size in sizes.items()},
-        observe=_observe,
-        reward=reward,
-        terminated=lambda after, tasks: ~stands(after),
-        initial=_initial,
-        frame_skip=frame_skip,
-        model_for=changed_model,
-        caption=lambda before, after, task: f"v {float(speed(before, after)[0]):5.2f} m/s   {_about(task)}",
-        **numbers,
-    )
-
-
-def _about(task: Task) -> str:
-    """Mean factors of a body's numbers."""
-    parts = [f"{name} x {base ** float(np.mean(task[name])):.2f}" for name, base in _BASES.items()]
-    return "   ".join(parts)
-
-
-def _walker(**numbers: Any) -> MujocoTask:
-    return _running("Walker2dRandParams", "walker2d_v5.xml", _walker_stands, **numbers)
-
-
-def _hopper(**numbers: Any) -> MujocoTask:
-    return _running("HopperRandParams", "hopper.xml", _hopper_stands, **numbers)
-
-
-def walker_2d_rand_params(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
     """A walker with a body of its own in every task, and r = v + survival - control_cost * sum u^2.
 
     Observation, [17], reward and end of an episode are those of Gymnasium's Walker2d-v5. Task: exponents
     ``{"mass": [7], "inertia": [7], "damping": [6], "friction": [8]}``, see `changed_model`.
 
     Args:
-        render_mode: None or "rgb_array".
-        **numbers: log_scale (3): the exponents are uniform in [-log_scale, log_scale]. control_cost (0.001). survival
-            (1). frame_skip (4): physics steps of 0.002 s for each action. action_scale (1). horizon (200).
+        log_scale: the exponents are uniform in [-log_scale, log_scale].
+        control_cost: of the squared motor signals u.
+        survival: for each step that the walker has not fallen.
+        frame_skip: physics steps of 0.002 s for each action.
+        action_scale: actions in [-action_scale, action_scale] are mapped to the motors' ranges.
+        horizon: steps of an episode.
 
     Raises:
         ValueError: a number out of range.
     """
-    return single(_walker(**numbers), render_mode)
+    body = _Body("Walker2dRandParams", "walker2d_v5.xml", _walker_stands)
+    return _runner(body, log_scale, control_cost, survival, frame_skip, action_scale, horizon)
 
 
-def walker_2d_rand_params_vector(
-    num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
-) -> NativeTaskVectorEnv:
-    """`num_envs` walkers at once; arguments as in `walker_2d_rand_params` and `envs.mujoco_tasks.vector`."""
-    return vector(_walker(**numbers), num_envs, max_episode_steps, num_threads)
-
-
-def hopper_rand_params(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
+def hopper_rand_params(
+    log_scale: float = 3.0,
+    control_cost: float = 1e-3,
+    survival: float = 1.0,
+    frame_skip: int = 4,
+    action_scale: float = 1.0,
+    horizon: int = 200,
+) -> MujocoTask:
     """A hopper with a body of its own in every task; otherwise as `walker_2d_rand_params`.
 
     Observation, [11], reward and end of an episode are those of Gymnasium's Hopper-v5. Task: exponents
@@ -170,11 +118,62 @@ def hopper_rand_params(render_mode: str | None = None, **numbers: Any) -> Single
     Raises:
         ValueError: a number out of range.
     """
-    return single(_hopper(**numbers), render_mode)
+    body = _Body("HopperRandParams", "hopper.xml", _hopper_stands)
+    return _runner(body, log_scale, control_cost, survival, frame_skip, action_scale, horizon)
 
 
-def hopper_rand_params_vector(
-    num_envs: int, max_episode_steps: int | None = None, num_threads: int | None = None, **numbers: Any
-) -> NativeTaskVectorEnv:
-    """`num_envs` hoppers at once; arguments as in `hopper_rand_params` and `envs.mujoco_tasks.vector`."""
-    return vector(_hopper(**numbers), num_envs, max_episode_steps, num_threads)
+class _Body(NamedTuple):
+    """Which robot runs: its name, its model file, and whether it stands, [n]."""
+
+    name: str
+    xml: str
+    stands: Callable[[States], NDArray[np.bool_]]
+
+
+def _runner(
+    body: _Body,
+    log_scale: float,
+    control_cost: float,
+    survival: float,
+    frame_skip: int,
+    action_scale: float,
+    horizon: int,
+) -> MujocoTask:
+    """r = v - control_cost sum_i u_i^2, and survival while it stands."""
+    positive(log_scale=log_scale)
+    not_negative(control_cost=control_cost, survival=survival)
+    model = load_model(body.xml)
+    sizes = {
+        "mass": model.nbody - 1,
+        "inertia": model.nbody - 1,
+        "damping": int(_damped(model).sum()),
+        "friction": model.ngeom,
+    }
+    seconds = frame_skip * _TIMESTEP
+
+    def reward(before: States, controls: Array, after: States, tasks: TaskArrays) -> Array:
+        bonus = survival * body.stands(after)
+        return forward_velocity(before, after, seconds) + bonus - control_cost * np.square(controls).sum(-1)
+
+    def caption(before: States, after: States, task: Task) -> str:
+        return f"v {float(forward_velocity(before, after, seconds)[0]):5.2f} m/s   {_mean_factors(task)}"
+
+    return MujocoTask(
+        name=body.name,
+        xml=body.xml,
+        parameters={name: Interval((-log_scale,) * size, (log_scale,) * size) for name, size in sizes.items()},
+        observe=_observe,
+        reward=reward,
+        terminated=lambda after, tasks: ~body.stands(after),
+        initial=_initial,
+        frame_skip=frame_skip,
+        action_scale=action_scale,
+        horizon=horizon,
+        model_for=changed_model,
+        caption=caption,
+    )
+
+
+def _mean_factors(task: Task) -> str:
+    factors = [f"{name} x {base ** float(np.mean(task[name])):.2f}" for name, base in _BASES.items()]
+    return "   ".join(factors)

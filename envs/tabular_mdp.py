@@ -1,21 +1,20 @@
 """Random Markov decision processes with few states, drawn by the task (Duan et al., 2016, section 3.2)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.chance import draw_key, normal, uniform
-from envs.definition import Array, Definition, TaskArrays, whole
-from envs.ranges import Normal, Simplex
-from envs.single import SingleTaskEnv
-from envs.vector import NativeTaskVectorEnv
+from envs.argument_checks import whole
+from envs.array_tasks import ArrayTask
+from envs.counter_based_random import draw_key, normal, uniform
+from envs.parameter_ranges import Normal, Simplex
+from envs.task_distribution import Array, TaskArrays, TaskDistribution
 from maml_rl.rl.environments.task_env import Task
 
-__all__ = ["optimal_return", "random_return", "tabular_mdp", "tabular_mdp_vector"]
+__all__ = ["optimal_return", "random_return", "tabular_mdp"]
 
 _KEY, _TIME, _PLACE = range(3)
 _MOVES, _NOISE = 0, 1
@@ -42,7 +41,21 @@ class _Chain:
         return np.stack([states[:, _KEY], states[:, _TIME] + 1, next_places], axis=1)
 
 
-def _define(states: int = 10, actions: int = 5, horizon: int = 10) -> Definition:
+def tabular_mdp(states: int = 10, actions: int = 5, horizon: int = 10) -> ArrayTask:
+    """A Markov decision process with s states and a actions; an episode starts in the first state.
+
+    Observation: the state as one-hot vector, [s]. Task: ``{"transitions": [s][a][s], "rewards": [s][a]}``: each row of
+    probabilities from a flat Dirichlet distribution, each mean reward from N(1, 1). Rewards have variance 1 around
+    their mean.
+
+    Args:
+        states: s.
+        actions: a.
+        horizon: steps of an episode.
+
+    Raises:
+        ValueError: a number that is not whole and positive.
+    """
     whole(states=states, actions=actions, horizon=horizon)
 
     def reward(before: Array, controls: Array, after: Array, tasks: TaskArrays) -> Array:
@@ -51,7 +64,7 @@ def _define(states: int = 10, actions: int = 5, horizon: int = 10) -> Definition
         means: Array = tasks["rewards"][rows, before[:, _PLACE].astype(int), controls.astype(int)]
         return means + normal(before[:, _KEY], before[:, _TIME], _NOISE)
 
-    return Definition(
+    distribution = TaskDistribution(
         name="TabularMDP",
         parameters={
             "transitions": Simplex((states, actions, states)),
@@ -60,16 +73,17 @@ def _define(states: int = 10, actions: int = 5, horizon: int = 10) -> Definition
         observation_space=spaces.Box(0.0, 1.0, (states,), np.float64),
         action_space=spaces.Discrete(actions),
         horizon=horizon,
-        observe=lambda found: np.eye(states)[found[:, _PLACE].astype(int)],
+        observe=lambda rows: np.eye(states)[rows[:, _PLACE].astype(int)],
         control=lambda chosen: chosen.astype(np.float64),
         reward=reward,
         terminated=lambda after, tasks: np.zeros(len(after), bool),
-        paint=lambda found, task, simulator: _paint(found[:, _PLACE].astype(int), np.asarray(task["rewards"])),
+        render=lambda rows, task: _picture(rows[:, _PLACE].astype(int), np.asarray(task["rewards"])),
         references=lambda task, steps: {
             "optimal": optimal_return(task, steps),
             "random": random_return(task, steps),
         },
     )
+    return ArrayTask(distribution, _Chain())
 
 
 def optimal_return(task: Task, steps: int) -> float:
@@ -91,28 +105,7 @@ def _induced(task: Task, steps: int, choose: Callable[..., Array]) -> float:
     return float(values[0])
 
 
-def tabular_mdp(render_mode: str | None = None, **numbers: Any) -> SingleTaskEnv:
-    """A Markov decision process with s states and a actions; an episode starts in the first state.
-
-    Observation: the state as one-hot vector, [s]. Task: ``{"transitions": [s][a][s], "rewards": [s][a]}``: each row of
-    chances from a flat Dirichlet distribution, each mean reward from N(1, 1). Rewards have variance 1 about their mean.
-
-    Args:
-        render_mode: None or "rgb_array".
-        **numbers: states (10), actions (5), horizon (10).
-
-    Raises:
-        ValueError: a number that is not whole and positive.
-    """
-    return SingleTaskEnv(_define(**numbers), _Chain(), render_mode)
-
-
-def tabular_mdp_vector(num_envs: int, max_episode_steps: int | None = None, **numbers: Any) -> NativeTaskVectorEnv:
-    """`num_envs` Markov decision processes at once; arguments as in `tabular_mdp`."""
-    return NativeTaskVectorEnv(_define(**numbers), _Chain(), num_envs, max_episode_steps)
-
-
-def _paint(places: NDArray[np.int64], rewards: Array, height: int = 360, width: int = 480) -> NDArray[np.uint8]:
+def _picture(places: NDArray[np.int64], rewards: Array, height: int = 360, width: int = 480) -> NDArray[np.uint8]:
     """Mean rewards as a table of colours, a row for each state; a mark at the present one, and a path of the visits."""
     picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)

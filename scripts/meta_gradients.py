@@ -159,7 +159,7 @@ class Process:
 def _processes(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, float]]:
     policy = categorical_mlp(STATES, ACTIONS, hidden=())
     like = policy.initial(torch.Generator().manual_seed(options.seed), torch.float64)
-    env = tabular_mdp(states=STATES, actions=ACTIONS, horizon=HORIZON)
+    env = tabular_mdp(states=STATES, actions=ACTIONS, horizon=HORIZON).distribution
     drawn = env.sample_tasks(options.tasks, np.random.default_rng(options.seed))
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     with tqdm(total=options.tasks * options.repetitions, leave=False) as bar:

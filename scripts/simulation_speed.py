@@ -85,11 +85,11 @@ def stepping(
         envs.close()
     raw = rates["raw_rollout"]
     ratios = {
-        f"{way}_per_raw": statistics.median(rate / floor for rate, floor in zip(found, raw, strict=True))
-        for way, found in rates.items()
+        f"{way}_per_raw": statistics.median(rate / floor for rate, floor in zip(measured, raw, strict=True))
+        for way, measured in rates.items()
         if way != "raw_rollout"
     }
-    return {**{way: statistics.median(found) for way, found in rates.items()}, **ratios}
+    return {**{way: statistics.median(measured) for way, measured in rates.items()}, **ratios}
 
 
 def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -101,17 +101,17 @@ def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def _interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """What each measurement found, one of each in turn."""
-    found: dict[str, list[float]] = {name: [] for name in measurements}
+    """The values of each measurement, one of each in turn."""
+    values: dict[str, list[float]] = {name: [] for name in measurements}
     threads = torch.get_num_threads()
     for repetition in tqdm(range(repetitions + 1), leave=False, disable=None):
         for name, measure in measurements.items():
             torch.set_num_threads(threads if name == "sampler" else 1)
             value = measure()
             if repetition:  # the first one warms up
-                found[name].append(value)
+                values[name].append(value)
     torch.set_num_threads(threads)
-    return found
+    return values
 
 
 def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> float:
@@ -119,9 +119,9 @@ def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> flo
     envs.reset(seed=0, options={"tasks": tasks} if tasks is not None else None)
     began = time.perf_counter()
     for action in chosen:
-        *_, ended, cut, _ = envs.step(action)
-        if (ended | cut).any():
-            envs.reset(options={"reset_mask": ended | cut})
+        *_, terminated, truncated, _ = envs.step(action)
+        if (terminated | truncated).any():
+            envs.reset(options={"reset_mask": terminated | truncated})
     return chosen.shape[0] * chosen.shape[1] / (time.perf_counter() - began)
 
 
@@ -143,13 +143,13 @@ def _step_sb3(envs: Any, chosen: np.ndarray) -> float:
 def _visited(native: Any, chosen: np.ndarray, tasks: Sequence[Any], size: int) -> list[np.ndarray]:
     """The physical states before each step of `_step_all`."""
     native.reset(seed=0, options={"tasks": tasks})
-    found = []
+    states = []
     for action in chosen:
-        found.append(native._states[:, :size].copy())
-        *_, ended, cut, _ = native.step(action)
-        if (ended | cut).any():
-            native.reset(options={"reset_mask": ended | cut})
-    return found
+        states.append(native._states[:, :size].copy())
+        *_, terminated, truncated, _ = native.step(action)
+        if (terminated | truncated).any():
+            native.reset(options={"reset_mask": terminated | truncated})
+    return states
 
 
 def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any]) -> Callable[[], float]:

@@ -64,18 +64,18 @@ class TaskVecEnv(VecEnv):  # type: ignore[misc]  # its own hints are partial
 
         Where environments report success, ``info["is_success"]`` says whether the episode had one so far.
         """
-        observations, rewards, ended, cut, about = self.envs.step(self._actions)
-        done = ended | cut
+        observations, rewards, terminated, truncated, info = self.envs.step(self._actions)
+        done = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if "success" in about:
-            self._succeeded |= np.asarray(about["success"], float) > 0
-            for info, success in zip(infos, self._succeeded, strict=True):
-                info["is_success"] = bool(success)
+        if "success" in info:
+            self._succeeded |= np.asarray(info["success"], float) > 0
+            for each, success in zip(infos, self._succeeded, strict=True):
+                each["is_success"] = bool(success)
         if done.any():
             last = np.asarray(observations)
             for index in np.flatnonzero(done):
                 infos[index]["terminal_observation"] = last[index].copy()
-                infos[index]["TimeLimit.truncated"] = bool(cut[index] and not ended[index])
+                infos[index]["TimeLimit.truncated"] = bool(truncated[index] and not terminated[index])
             self._succeeded[done] = False
             observations, _ = self.envs.reset(options={"reset_mask": done})
         return np.asarray(observations), np.asarray(rewards, np.float32), done, infos

@@ -12,8 +12,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs.mujoco_tasks import MujocoTask, single
-from envs.ranges import Interval
+from envs.mujoco_tasks import MujocoTask
+from envs.parameter_ranges import Interval
 from maml_rl.rl.environments.task_env import TaskEnv, TaskError, VectorTaskEnv
 
 
@@ -118,18 +118,18 @@ def test_vector_and_single_agree_bitwise(case: Case) -> None:
     for index, env in enumerate(singles):
         observation, _ = env.reset(seed=[5, 9, 2, 5][index], options={"task": tasks[index]})
         assert np.array_equal(observation, observations[index])
-    ends = 0
+    episodes = 0
     for _ in range(60):
         actions = _actions(envs, rng)
-        observations, rewards, ended, cut, _ = envs.step(actions)
+        observations, rewards, terminated, truncated, _ = envs.step(actions)
         assert envs.observation_space.contains(observations)
         for index, env in enumerate(singles):
-            observation, reward, single_ended, single_cut, _ = env.step(actions[index])
+            observation, reward, *ends, _ = env.step(actions[index])
             assert np.array_equal(observation, observations[index])
             assert reward == rewards[index]
-            assert (single_ended, single_cut) == (ended[index], cut[index])
-        done = ended | cut
-        ends += int(done.sum())
+            assert ends == [terminated[index], truncated[index]]
+        done = terminated | truncated
+        episodes += int(done.sum())
         if done.any():
             before = observations.copy()
             observations, _ = envs.reset(options={"reset_mask": done})
@@ -137,7 +137,7 @@ def test_vector_and_single_agree_bitwise(case: Case) -> None:
             for index in np.flatnonzero(done):
                 observation, _ = singles[index].reset()
                 assert np.array_equal(observation, observations[index])
-    assert ends >= count
+    assert episodes >= count
     envs.close()
 
 
@@ -291,7 +291,7 @@ def test_a_model_without_a_camera_is_followed_too(tmp_path: Path) -> None:
         lambda states: states.qpos,
         lambda before, controls, after, tasks: np.zeros(len(controls)),
     )
-    env = single(task, "rgb_array")
+    env = task.single("rgb_array")
     env.reset(seed=0)
     for height in (0.0, 30.0):
         env._states[-1][1] = height

@@ -1,4 +1,4 @@
-"""Ants, walkers, hoppers and the half-cheetah's directions against Gymnasium's own environments, warm start off."""
+"""Half-cheetahs, ants, walkers and hoppers against Gymnasium's own environments, warm start off."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,30 +44,61 @@ def _rollout(theirs: Any, single: Any, many: Any, steps: int = 150) -> Any:
         before = theirs.data.qpos.copy()
         action = rng.uniform(-1, 1, theirs.action_space.shape)
         expected, _, ended, _, info = theirs.step(action)
-        observation, reward, stopped, cut, _ = single.step(action)
-        observations, rewards, ends, cuts, _ = many.step(np.stack([rng.uniform(-1, 1, len(action)), action]))
+        observation, reward, stopped, truncated, _ = single.step(action)
+        observations, rewards, *ends, _ = many.step(np.stack([rng.uniform(-1, 1, len(action)), action]))
         assert np.array_equal(observation, expected)
         assert np.array_equal(observations[1], expected)
         assert reward == rewards[1]
-        assert stopped == ends[1]
+        assert [stopped, truncated] == [end[1] for end in ends]
         yield theirs, before, action, info, ended, stopped, reward
-        if stopped or cut or ended:
+        if stopped or truncated or ended:
             seed += 1
             theirs.reset(seed=seed)
             single.reset(seed=seed)
             many.reset(seed=[7, seed])
-        elif (ends | cuts)[0]:
+        elif ends[0][0] or ends[1][0]:
             many.reset(options={"reset_mask": np.array([True, False])})
 
 
+CHEETAHS: list[tuple[str, dict[str, float], Callable[[float], float]]] = [
+    ("HalfCheetahVel", {"velocity": 1.3}, lambda velocity: -abs(velocity - 1.3)),
+    ("HalfCheetahDir", {"direction": -1.0}, lambda velocity: -velocity),
+    ("HalfCheetahDir", {"direction": 1.0}, lambda velocity: velocity),
+]
+
+
 @pytest.mark.parametrize("frame_skip", [1, 5])
-@pytest.mark.parametrize("direction", [-1.0, 1.0])
-def test_a_cheetahs_direction_signs_its_speed(frame_skip: int, direction: float) -> None:
+@pytest.mark.parametrize(("name", "task", "gain"), CHEETAHS)
+def test_half_cheetahs_are_gymnasiums(
+    name: str, task: dict[str, float], gain: Callable[[float], float], frame_skip: int
+) -> None:
     theirs = _theirs(HalfCheetahEnv, frame_skip=frame_skip)
-    single, many = _pair("HalfCheetahDir", {"direction": direction}, frame_skip=frame_skip)
-    for _, _, action, info, _, _, reward in _rollout(theirs, single, many, 100):
-        own = direction * info["x_velocity"] - 0.05 * float(np.square(action).sum())
+    single, many = _pair(name, task, frame_skip=frame_skip)
+    for _, _, action, info, _, _, reward in _rollout(theirs, single, many, 200):
+        own = gain(info["x_velocity"]) - 0.05 * float(np.square(action).sum())
         assert reward == pytest.approx(own, rel=1e-12, abs=1e-12)
+
+
+def test_the_action_scale_divides_and_the_cost_counts_what_the_motors_get() -> None:
+    action, results = np.linspace(-1, 1, 6), []
+    for scale in (1.0, 10.0):
+        env = gym.make("envs:HalfCheetahVel-v0", action_scale=scale).unwrapped
+        assert env.action_space.high.tolist() == [scale] * 6
+        env.reset(seed=0, options={"task": {"velocity": 1.0}})
+        results.append(env.step(action * scale)[:2])
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12, atol=1e-12)
+    assert results[0][1] == pytest.approx(results[1][1])
+
+
+def test_numbers_are_constructor_arguments() -> None:
+    env = gym.make("envs:HalfCheetahVel-v0", velocity_range=(0.5, 3.0), control_cost=0.0, frame_skip=2).unwrapped
+    env.reset(seed=0, options={"task": {"velocity": 3.0}})
+    _, reward, *_ = env.step(np.ones(6))
+    moved = env._states[-1][1] - env._states[-2][1]
+    assert reward == pytest.approx(-abs(moved / 0.02 - 3.0))
+    velocities = [task["velocity"] for task in env.sample_tasks(2000, np.random.default_rng(0))]
+    assert 0.5 <= min(velocities) <= max(velocities) <= 3.0
+    assert np.mean(velocities) == pytest.approx(1.75, abs=0.05)
 
 
 def _ant(frame_skip: int) -> AntEnv:
@@ -111,17 +142,17 @@ def test_an_ant_falls_where_gymnasiums_does() -> None:
     theirs, env = _ant(5), gym.make("envs:AntDir-v0").unwrapped
     theirs.reset(seed=0)
     env.reset(seed=0)
-    found = []
+    fallen = []
     for height in (0.1, 0.19, 0.2, 0.6, 1.0, 1.01, np.nan):
         state = env._states[-1].copy()
         state[3] = height
         theirs.set_state(state[1:16], state[16:30])
-        ended = env.definition.terminated(state[None], {"angle": np.zeros(1)})
+        ended = env.distribution.terminated(state[None], {"angle": np.zeros(1)})
         assert bool(ended[0]) == (not theirs.is_healthy)
-        found.append(bool(ended[0]))
-    assert found == [True, True, False, False, False, True, True]
+        fallen.append(bool(ended[0]))
+    assert fallen == [True, True, False, False, False, True, True]
     standing = gym.make("envs:AntDir-v0", terminates=False).unwrapped
-    assert not standing.definition.terminated(state[None], {"angle": np.zeros(1)})[0]
+    assert not standing.distribution.terminated(state[None], {"angle": np.zeros(1)})[0]
 
 
 def test_an_ant_in_all_directions_is_rewarded_along_its_own() -> None:
@@ -135,7 +166,7 @@ def test_an_ant_in_all_directions_is_rewarded_along_its_own() -> None:
 
 
 def _zero(name: str) -> dict[str, list[float]]:
-    space = gym.make(f"envs:{name}-v0").unwrapped.definition.parameters
+    space = gym.make(f"envs:{name}-v0").unwrapped.distribution.parameters
     return {part: [0.0] * values.shape[0] for part, values in space.items()}
 
 
@@ -201,20 +232,25 @@ def test_bodies_do_not_mix() -> None:
     """Two walkers in one call move as each does alone, and changing tasks changes models."""
     many = gym.make_vec("envs:Walker2dRandParams-v0", num_envs=3, num_threads=2)
     light, heavy = _zero("Walker2dRandParams"), {**_zero("Walker2dRandParams"), "mass": [3.0] * 7}
-    found = {}
+    observed: dict[str, np.ndarray] = {}
     for order in ((light, heavy, light), (heavy, light, heavy)):
         many.reset(seed=[1, 1, 1], options={"tasks": list(order)})
         observations, *_ = many.step(np.full((3, 6), 0.5))
         for task, observation in zip(order, observations, strict=True):
             key = str(task["mass"])
-            assert np.array_equal(found.setdefault(key, observation), observation)
-    assert len(found) == 2
-    assert not np.array_equal(*found.values())
+            assert np.array_equal(observed.setdefault(key, observation), observation)
+    assert len(observed) == 2
+    assert not np.array_equal(*observed.values())
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("HalfCheetahVel", {"velocity_range": (2.0, 0.0)}, "low <= high"),
+        ("HalfCheetahVel", {"velocity_range": (0.0, np.inf)}, "finite"),
+        ("HalfCheetahVel", {"frame_skip": 0}, "frame_skip"),
+        ("HalfCheetahVel", {"horizon": 0}, "horizon"),
+        ("HalfCheetahVel", {"action_scale": 0.0}, "action_scale"),
         ("HalfCheetahDir", {"control_cost": -1.0}, "control_cost"),
         ("AntVel", {"velocity_range": (1.0,)}, "velocity_range"),
         ("AntVel", {"contact_cost": float("nan")}, "contact_cost"),

@@ -52,8 +52,8 @@ def test_splits_are_the_benchmarks() -> None:
 def test_it_has_no_fault() -> None:
     from maml_rl.rl.environments.checking import check_task_env
 
-    found = check_task_env("envs:MetaWorldML1-v0")
-    assert [finding for finding in found if finding.serious or "render" in finding.text] == []
+    findings = check_task_env("envs:MetaWorldML1-v0")
+    assert [finding for finding in findings if finding.serious or "render" in finding.text] == []
 
 
 def test_it_trains_on_one_split_and_is_evaluated_on_the_other(
@@ -66,13 +66,13 @@ def test_it_trains_on_one_split_and_is_evaluated_on_the_other(
     assert "success_step_1" in (run / "progress.csv").read_text().splitlines()[0]
     assert script("evaluate", ["--run", str(run), "--tasks", "3", "--episodes", "2", "--steps", "1"]) == 0
     assert "success" in capsys.readouterr().out
-    found = json.loads((run / "evaluation.json").read_text())
-    assert found["held_out"] == {"split": "test"}
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["held_out"] == {"split": "test"}
     picture = tmp_path / "reach.png"
     assert script("render", ["--run", str(run), "--steps", "0", "1", "--output", str(picture)]) == 0
     with Image.open(picture) as opened:
         assert np.asarray(opened).std() > 10
-    assert len(found["success_mean"]) == 2
+    assert len(evaluation["success_mean"]) == 2
 
 
 def test_ml10_trains_on_its_classes_and_is_evaluated_on_others(
@@ -83,5 +83,5 @@ def test_ml10_trains_on_its_classes_and_is_evaluated_on_others(
             "--environment.held_out", "{split: test}", "--episodes", "1", "--iterations", "1"]  # fmt: skip
     assert script("train", [*argv, "--output", str(run)]) == 0
     assert script("evaluate", ["--run", str(run), "--tasks", "4", "--episodes", "1", "--steps", "1"]) == 0
-    kinds = {task["environment"] for task in json.loads((run / "evaluation.json").read_text())["tasks"]}
-    assert kinds <= set(metaworld.ML10(seed=0).test_classes)
+    names = {task["environment"] for task in json.loads((run / "evaluation.json").read_text())["tasks"]}
+    assert names <= set(metaworld.ML10(seed=0).test_classes)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.mujoco_simulation import load_model
-from envs.mujoco_tasks import MujocoTask, States, single, vector
-from envs.ranges import Interval
+from envs.mujoco_tasks import MujocoTask, States
+from envs.parameter_ranges import Interval
 
 XML = """<mujoco><option timestep="0.01"/><worldbody><body><joint name="hinge" type="hinge" axis="0 1 0"/>
 <geom type="capsule" fromto="0 0 0 0 0 1" size="0.1"/></body></worldbody>
@@ -36,7 +36,7 @@ def _task(tmp_path: Path, **changes: Any) -> MujocoTask:
 def test_it_is_mujocos_own_loop_with_actions_in_the_motors_ranges(tmp_path: Path, measured: bool) -> None:
     measure = (lambda model, data: np.array([data.qacc[0], data.time])) if measured else None
     task = _task(tmp_path, measure=measure)
-    env, envs = single(task), vector(task, 2, num_threads=2)
+    env, envs = task.single(), task.vector(2, num_threads=2)
     model = mujoco.MjModel.from_xml_string(XML)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
     data = mujoco.MjData(model)
@@ -84,7 +84,7 @@ def test_what_is_measured_is_seen_by_all_functions(tmp_path: Path) -> None:
         reward=reward,
         terminated=terminated,
     )
-    env = single(task)
+    env = task.single()
     for trials in seen.values():
         trials.clear()  # what was tried when it was made
     env.reset(seed=0)
@@ -107,14 +107,15 @@ def test_what_is_measured_is_seen_by_all_functions(tmp_path: Path) -> None:
         ({"terminated": lambda after, tasks: False}, r"`terminated` of Hinge must return \[n\] = \(2,\) .* got \(\)"),
         ({"measure": lambda model, data: 1.0}, r"`measure` of Hinge must return \[M\], got \(\)"),
         ({"initial": lambda model, rng: (np.zeros(2), np.zeros(1))}, r"`initial \(positions\)` of Hinge .* got \(2,\)"),
-        ({"parameters": {"angle": (-1.0, 1.0)}}, r"parameter 'angle' of Hinge must be one of envs\.ranges"),
+        ({"parameters": {"angle": (-1.0, 1.0)}}, r"parameter 'angle' of Hinge must be one of envs\.parameter_ranges"),
         ({"frame_skip": 0}, "frame_skip"),
         ({"action_scale": -1.0}, "action_scale"),
         ({"horizon": 2.5}, "horizon"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    for make in (lambda: single(_task(tmp_path, **changes)), lambda: vector(_task(tmp_path, **changes), 2)):
+    task = _task(tmp_path, **changes)
+    for make in (task.single, lambda: task.vector(2)):
         with pytest.raises(ValueError, match=message):
             make()
 
@@ -123,7 +124,7 @@ def test_a_broken_model_file_is_one_line(tmp_path: Path) -> None:
     task = _task(tmp_path)
     Path(task.xml).write_text("<mujoco><worldbody><body></mujoco>")
     with pytest.raises(ValueError, match=r"hinge\.xml cannot be loaded: .*XML") as caught:
-        single(task)
+        task.single()
     assert "\n" not in str(caught.value)
 
 
@@ -131,7 +132,7 @@ def test_a_model_without_motors_is_refused(tmp_path: Path) -> None:
     task = _task(tmp_path)
     Path(task.xml).write_text(XML[: XML.index("<actuator>")] + "</mujoco>")
     with pytest.raises(ValueError, match="has no actuators"):
-        single(task)
+        task.single()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_model_without_motors_is_refused(tmp_path: Path) -> None:
 )
 def test_models_of_tasks_that_do_not_fit_are_refused(tmp_path: Path, model_for: Any, message: str) -> None:
     task = _task(tmp_path, model_for=model_for)
-    env, envs = single(task), vector(task, 2)
+    env, envs = task.single(), task.vector(2)
     with pytest.raises(ValueError, match=message):
         env.set_task({"angle": 0.1})
     with pytest.raises(ValueError, match=message):
@@ -152,7 +153,7 @@ def test_models_of_tasks_that_do_not_fit_are_refused(tmp_path: Path, model_for: 
 
 
 def test_observations_are_copies(tmp_path: Path) -> None:
-    envs = vector(_task(tmp_path, observe=lambda states: states.qpos), 2)
+    envs = _task(tmp_path, observe=lambda states: states.qpos).vector(2)
     first, _ = envs.reset(seed=0)
     envs.step(np.ones((2, 2)))
     second, *_ = envs.step(np.ones((2, 2)))
@@ -168,7 +169,7 @@ def test_a_simulation_that_diverges_is_seen(tmp_path: Path, monkeypatch: pytest.
     wild = XML.replace('axis="0 1 0"', 'axis="0 1 0" stiffness="1e9" damping="-1e5"')
     task = _task(tmp_path, horizon=200)
     Path(task.xml).write_text(wild)
-    for envs, action in ((single(task), np.ones(2)), (vector(task, 2), np.ones((2, 2)))):
+    for envs, action in ((task.single(), np.ones(2)), (task.vector(2), np.ones((2, 2)))):
         envs.reset(seed=0)
         worst = 0.0
         for _ in range(200):
@@ -180,4 +181,4 @@ def test_a_simulation_that_diverges_is_seen(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_film_runs_in_real_time(tmp_path: Path) -> None:
-    assert single(_task(tmp_path)).metadata["render_fps"] == 33
+    assert _task(tmp_path).single().metadata["render_fps"] == 33

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.chance import draw_key, normal, uniform
+from envs.counter_based_random import draw_key, normal, uniform
 from envs.gittins import gittins_index, gittins_returns
 from envs.tabular_mdp import optimal_return, random_return
 
@@ -113,9 +113,9 @@ def test_returns_of_random_actions_have_the_reference_for_their_mean() -> None:
     envs = gym.make_vec("envs:TabularMDP-v0", num_envs=1)
     task = envs.sample_tasks(1, np.random.default_rng(5))[0]
     rng = np.random.default_rng(0)
-    found = _returns("TabularMDP", task, lambda seen: rng.integers(5, size=len(seen)), 4000)
+    returns = _returns("TabularMDP", task, lambda seen: rng.integers(5, size=len(seen)), 4000)
     expected = envs.reference_returns(task, 10)
-    assert found.mean() == pytest.approx(expected["random"], abs=4 * found.std() / np.sqrt(4000))
+    assert returns.mean() == pytest.approx(expected["random"], abs=4 * returns.std() / np.sqrt(4000))
     assert expected["optimal"] > expected["random"]
 
 

@@ -52,25 +52,25 @@ class Walk(gym.Env):
         if self.fault == "forgets":
             self.goal = 0.0 if getattr(self, "played", None) == self.goal else self.goal
             self.played = self.goal
-        seen = np.array([self.position])
-        return seen if self.fault == "reset" else (seen, {})
+        observation = np.array([self.position])
+        return observation if self.fault == "reset" else (observation, {})
 
     def step(self, action: Any) -> Any:
         if self.fault == "bounds" and abs(action[0]) > 1:
             raise ValueError("action out of bounds")
         self.position += float(np.clip(action[0], -1, 1))
         goal = 0.0 if self.fault == "no effect" else self.goal
-        seen = np.array([self.position, 0.0] if self.fault == "shape" else [self.position])
+        observation = np.array([self.position, 0.0] if self.fault == "shape" else [self.position])
         reward: Any = -abs(self.position - goal)
         if self.fault == "reward":
             reward = np.nan
         if self.fault in ("words", "ragged"):
             return ["a"] if self.fault == "words" else [[1.0], [1.0, 2.0]], reward, False, False, {}
         if self.fault == "observation":
-            seen = seen * np.inf
+            observation = observation * np.inf
         if self.fault == "old":
-            return seen, reward, False, {}
-        return seen, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
+            return observation, reward, False, {}
+        return observation, reward, False, False, {"lock": threading.Lock()} if self.fault == "lock" else {}
 
     def close(self) -> None:
         if self.fault == "close":
@@ -82,13 +82,15 @@ class Walk(gym.Env):
 
 @pytest.fixture
 def walk() -> Iterator[Callable[..., list[str]]]:
+    several = lambda num_envs, **more: gym.vector.SyncVectorEnv([Walk] * num_envs)  # noqa: E731
     gym.register("Walk-v0", entry_point=Walk, max_episode_steps=10)
     gym.register("WalkOn-v0", entry_point=Walk)
+    gym.register("WalkMany-v0", entry_point=Walk, max_episode_steps=10, vector_entry_point=several)
     yield lambda fault, name="Walk-v0": [
         f"{'error' if finding.serious else 'note'}: {finding.text}" for finding in check_task_env(name, fault=fault)
     ]
-    gym.registry.pop("Walk-v0")
-    gym.registry.pop("WalkOn-v0")
+    for name in ("Walk-v0", "WalkOn-v0", "WalkMany-v0"):
+        gym.registry.pop(name)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,8 @@ def test_nothing_is_found_where_nothing_is_wrong(walk: Callable[..., list[str]])
     ],
 )
 def test_each_fault_is_named(walk: Callable[..., list[str]], fault: str, message: str) -> None:
-    found = walk(fault)
-    assert any(line.startswith(message) for line in found), found
+    findings = walk(fault)
+    assert any(line.startswith(message) for line in findings), findings
 
 
 def test_a_missing_horizon_and_missing_methods_are_named(walk: Callable[..., list[str]]) -> None:
@@ -146,11 +148,22 @@ def test_a_missing_horizon_and_missing_methods_are_named(walk: Callable[..., lis
     assert finding.serious
 
 
+def test_a_vector_version_that_is_not_used_is_named(walk: Callable[..., list[str]]) -> None:
+    (told,) = walk("", "WalkMany-v0")
+    assert told.startswith("note: the vector version is not used, for it lacks something")
+
+
+def test_unknown_arguments_are_named_with_the_known_ones(walk: Callable[..., list[str]]) -> None:
+    (finding,) = check_task_env("Walk-v0", speed=3)
+    told = "environment 'Walk-v0' cannot be made: its constructor has no argument 'speed'; it has fault."
+    assert finding.text == told
+
+
 def test_too_few_values_of_a_step_are_named_without_a_wrapper_that_unpacks_them(
     walk: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = lambda config, **more: Walk("old")  # noqa: E731
-    monkeypatch.setattr("maml_rl.rl.environments.checking.make_single", bare)
+    monkeypatch.setattr("maml_rl.rl.environments.checking.all_checks.make_single", bare)
     told = "error: step must return (observation, reward, terminated, truncated, info), got 4 values."
     assert told in walk("old")
 

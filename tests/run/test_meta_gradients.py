@@ -33,7 +33,7 @@ def study() -> Any:
 def test_the_exact_value_of_a_uniform_policy_is_the_environments_own(study: Any) -> None:
     policy = categorical_mlp(10, 5, hidden=())
     like = {name: torch.zeros_like(leaf) for name, leaf in policy.initial(torch.Generator(), torch.float64).items()}
-    (task,) = tabular_mdp().sample_tasks(1, np.random.default_rng(3))
+    (task,) = tabular_mdp().distribution.sample_tasks(1, np.random.default_rng(3))
     process = study.Process(task, policy, like)
     assert float(process.value(flatten(like))) == pytest.approx(random_return(task, 10), rel=1e-12)
     generator = torch.Generator().manual_seed(0)

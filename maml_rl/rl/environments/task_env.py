@@ -1,4 +1,4 @@
-"""What an environment has to offer to be a task distribution: two methods."""
+"""What an environment has to offer to be a task distribution: two methods, and what it may offer besides."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,17 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import gymnasium as gym
 import numpy as np
 
-__all__ = ["Task", "TaskEnv", "TaskError", "VectorTaskEnv", "plain_task"]
+__all__ = [
+    "HasHorizon",
+    "HasReferenceReturns",
+    "HasTasks",
+    "Task",
+    "TaskEnv",
+    "TaskError",
+    "VectorTaskEnv",
+    "plain_task",
+    "task_env_of",
+]
 
 Task: TypeAlias = dict[str, Any]
 """One task, by the names of its parameters: ``{"velocity": 1.5}``. Plain numbers and lists, so it goes into JSON."""
@@ -63,15 +73,57 @@ class TaskEnv(Protocol):
 
 
 @runtime_checkable
+class HasHorizon(Protocol):
+    """An environment that knows its own horizon."""
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which an episode ends, if there is a limit."""
+
+
+@runtime_checkable
+class HasReferenceReturns(Protocol):
+    """A task environment that knows expected returns to compare others with."""
+
+    def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
+        """Expected returns of `steps` steps by name, such as "optimal" and "random"; empty where none are known."""
+
+
+@runtime_checkable
+class HasTasks(Protocol):
+    """A vector of environments that tells the tasks in force, because its `reset` may draw or take some."""
+
+    @property
+    def tasks(self) -> list[Task | None]:
+        """The task of each sub-environment, [n]; None before the first one."""
+
+
+@runtime_checkable
 class VectorTaskEnv(Protocol):
     """A Gymnasium vector environment whose sub-environments each have a task of their own.
 
     Its `reset` takes a list of seeds and ``options={"reset_mask": mask}``; its autoreset mode is DISABLED.
     """
 
-    num_envs: int
-    single_observation_space: gym.Space[Any]
-    single_action_space: gym.Space[Any]
+    @property
+    def num_envs(self) -> int:
+        """How many environments step together, n."""
+
+    @property
+    def single_observation_space(self) -> gym.Space[Any]:
+        """The observation space of one of them."""
+
+    @property
+    def single_action_space(self) -> gym.Space[Any]:
+        """The action space of one of them."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Gymnasium's; its "autoreset_mode" is DISABLED."""
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which an episode ends; None where only the registration's `max_episode_steps` says it."""
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts all episodes, or those in the mask."""
@@ -87,3 +139,15 @@ class VectorTaskEnv(Protocol):
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; each then needs a reset."""
+
+
+def task_env_of(env: gym.Env) -> TaskEnv:
+    """The environment inside all wrappers, which has the two methods.
+
+    Raises:
+        TypeError: it lacks one of them.
+    """
+    inner = env.unwrapped
+    if not isinstance(inner, TaskEnv):
+        raise TypeError(f"{type(inner).__name__} is no task environment: it needs sample_tasks and set_task.")
+    return inner

@@ -1,19 +1,21 @@
-"""The oracle's view: observations with the task's numbers behind them, for one environment and for a vector."""
+"""The oracle's view: observations with the numbers of the task appended, for one environment and for a vector."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv, VectorObservationWrapper
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from maml_rl.rl.environments.task_env import Task, TaskEnv, VectorTaskEnv, plain_task
+from maml_rl.rl.environments.task_env import HasTasks, Task, TaskEnv, VectorTaskEnv, plain_task, task_env_of
 
-__all__ = ["TaskShown", "TasksShown", "numbers_of"]
+__all__ = ["TaskAwareObservation", "VectorTaskAwareObservation", "task_numbers"]
 
 
-def numbers_of(task: Task) -> NDArray[np.float64]:
-    """The task's numbers in one row, in the order of their names.
+def task_numbers(task: Task) -> NDArray[np.float64]:
+    """The task's numbers in one row, [D], in the order of their names.
 
     Raises:
         ValueError: it holds something else.
@@ -29,108 +31,96 @@ def numbers_of(task: Task) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-class TaskShown(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
-    """A task environment whose observations, [O], are followed by the task's numbers.
+class TaskAwareObservation(gym.ObservationWrapper[NDArray[Any], Any, NDArray[Any]]):
+    """A task environment whose observations, [O], are followed by the task's numbers: [O + D].
 
     Raises:
-        ValueError: tasks that are not made of numbers.
+        ValueError: tasks that are not made of numbers, or observations that are not vectors.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        inner = env.unwrapped
-        assert isinstance(inner, TaskEnv)
-        (task,) = inner.sample_tasks(1, np.random.default_rng(0))
-        self._shown = _Shown(plain_task(task), env.observation_space)
-        self.observation_space = self._shown.space
+        inner = task_env_of(env)
+        self._numbers = _first_numbers(inner)
+        self.observation_space = _extended(env.observation_space, self._numbers)
         set_task = inner.set_task
 
-        def noted(task: Task) -> None:
+        def set_and_note(task: Task) -> None:
             set_task(task)
-            self._shown.note([task])
+            self._numbers = _rows([task], self._numbers.size)[0]
 
-        inner.set_task = noted  # type: ignore[method-assign]  # tasks are set on the innermost environment
+        inner.set_task = set_and_note  # type: ignore[method-assign]  # tasks are set on the innermost environment
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._shown.append(np.asarray(observation)[None])[0], info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step."""
-        observation, *rest = self.env.step(action)
-        return (self._shown.append(np.asarray(observation)[None])[0], *rest)  # type: ignore[return-value]
+    def observation(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """The observation with the task's numbers behind it, [O + D]."""
+        return _appended(np.asarray(observation), self._numbers)
 
 
-class TasksShown:
-    """A `VectorTaskEnv` whose observations, [n, O], are followed by the numbers of each sub-environment's task.
+class VectorTaskAwareObservation(VectorObservationWrapper):  # type: ignore[type-arg]  # not generic in old versions
+    """A native `VectorTaskEnv` whose observations, [n, O], are followed by the numbers of each one's task: [n, O + D].
 
     Raises:
-        ValueError: tasks that are not made of numbers.
+        ValueError: tasks that are not made of numbers, or observations that are not vectors.
     """
 
-    def __init__(self, envs: VectorTaskEnv) -> None:
-        self._envs = envs
-        (task,) = envs.sample_tasks(1, np.random.default_rng(0))
-        self._shown = _Shown(plain_task(task), envs.single_observation_space)
-        self.num_envs = envs.num_envs
-        self.single_observation_space, self.single_action_space = self._shown.space, envs.single_action_space
+    env: Any  # a VectorEnv and a VectorTaskEnv
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._envs, name)
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+        assert isinstance(env, VectorTaskEnv)
+        first = _first_numbers(env)
+        self._numbers = np.tile(first, (env.num_envs, 1))
+        self.single_observation_space = _extended(env.single_observation_space, first)
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which episodes end."""
+        return self.env.horizon
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
-        """Draws tasks."""
-        return self._envs.sample_tasks(count, rng)
+        """Draws `count` tasks."""
+        return self.env.sample_tasks(count, rng)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task."""
-        self._envs.set_tasks(tasks)
-        self._shown.note(tasks)
+        self.env.set_tasks(tasks)
+        self._numbers = _rows(tasks, self._numbers.shape[1])
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts episodes."""
-        observations, info = self._envs.reset(seed=seed, options=options)
-        tasks = getattr(self._envs, "tasks", None)  # of vectors that also draw tasks or take them in a reset
-        if tasks is not None:
-            self._shown.note(tasks)
-        return self._shown.append(observations), info
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Starts episodes; some vectors draw tasks here, or take them from the options."""
+        observations, info = self.env.reset(seed=seed, options=options)
+        if isinstance(self.env, HasTasks):
+            self._numbers = _rows([task for task in self.env.tasks if task is not None], self._numbers.shape[1])
+        return self.observations(observations), info
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One step of all."""
-        observations, *rest = self._envs.step(actions)
-        return (self._shown.append(observations), *rest)  # type: ignore[return-value]
-
-    def close(self, **kwargs: Any) -> None:
-        """Closes the environments."""
-        self._envs.close(**kwargs)
+    def observations(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """The observations with the numbers of the tasks behind them, [n, O + D]."""
+        return _appended(np.asarray(observations), self._numbers)
 
 
-class _Shown:
-    """The tasks' numbers, and the space of observations that they follow."""
+def _first_numbers(tasks: TaskEnv | VectorTaskEnv) -> NDArray[np.float64]:
+    (task,) = tasks.sample_tasks(1, np.random.default_rng(0))
+    return task_numbers(plain_task(task))
 
-    def __init__(self, task: Task, space: gym.Space[Any]) -> None:
-        if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"`environment.show_task` needs one-dimensional observations, got {space}.")
-        self._size = len(numbers_of(task))
-        bound = np.full(self._size, np.inf)
-        kind = space.dtype.type if space.dtype is not None else np.float64
-        low, high = np.concatenate([space.low, -bound]), np.concatenate([space.high, bound])
-        self.space = gym.spaces.Box(low.astype(kind), high.astype(kind), dtype=kind)
-        self._rows = numbers_of(task)[None]
 
-    def note(self, tasks: Sequence[Task]) -> None:
-        known: dict[int, NDArray[np.float64]] = {}
-        for task in tasks:
-            row = known.setdefault(id(task), numbers_of(task))
-            if len(row) != self._size:
-                raise ValueError(
-                    f"`environment.show_task` needs as many numbers in each task, got {len(row)} and {self._size}."
-                )
-        self._rows = np.stack([known[id(task)] for task in tasks])
+def _rows(tasks: Sequence[Task], size: int) -> NDArray[np.float64]:
+    """The numbers of each task, [n, D]. Episodes share their task's dictionary, so each is read once."""
+    numbers = {key: task_numbers(task) for key, task in {id(task): task for task in tasks}.items()}
+    for row in numbers.values():
+        if len(row) != size:
+            raise ValueError(f"`environment.show_task` needs as many numbers in each task, got {len(row)} and {size}.")
+    return np.stack([numbers[id(task)] for task in tasks])
 
-    def append(self, observations: Any) -> NDArray[Any]:
-        found = np.asarray(observations)
-        return np.concatenate([found, self._rows.astype(found.dtype)], axis=-1)
+
+def _extended(space: gym.Space[Any], numbers: NDArray[np.float64]) -> gym.spaces.Box:
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"`environment.show_task` needs one-dimensional observations, got {space}.")
+    dtype = space.dtype.type if space.dtype is not None else np.float64
+    bound = np.full(numbers.size, np.inf)
+    low, high = np.concatenate([space.low, -bound]), np.concatenate([space.high, bound])
+    return gym.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
+
+
+def _appended(observations: NDArray[Any], numbers: NDArray[np.float64]) -> NDArray[Any]:
+    return np.concatenate([observations, numbers.astype(observations.dtype)], axis=-1)

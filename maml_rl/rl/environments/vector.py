@@ -1,5 +1,6 @@
 """From an environment's id to a vector of task environments: native where there is one, else Sync or Async."""
 
+import inspect
 import multiprocessing
 import re
 import signal
@@ -12,12 +13,24 @@ from typing import Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from maml_rl.rl.environments.task_env import Task, TaskEnv, VectorTaskEnv
-from maml_rl.rl.environments.task_observation import TaskShown, TasksShown
+from maml_rl.rl.environments.task_env import HasHorizon, Task, TaskEnv, VectorTaskEnv, task_env_of
+from maml_rl.rl.environments.task_observation import TaskAwareObservation, VectorTaskAwareObservation
 
-__all__ = ["EnvironmentConfig", "EnvironmentError", "held_out", "horizon_of", "make_single", "make_vector"]
+__all__ = [
+    "EnvironmentConfig",
+    "EnvironmentError",
+    "SingleTaskEnvs",
+    "held_out",
+    "horizon_of",
+    "make_single",
+    "make_vector",
+    "spec_of",
+]
+
+_RESERVED = {"id", "max_episode_steps", "num_envs", "render_mode", "vectorization_mode", "vector_kwargs", "wrappers"}
 
 
 class EnvironmentError(ValueError):
@@ -50,16 +63,7 @@ class EnvironmentConfig:
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"`environment.max_episode_steps` must be at least 1, got {self.max_episode_steps}.")
-        reserved = {
-            "id",
-            "max_episode_steps",
-            "num_envs",
-            "render_mode",
-            "vectorization_mode",
-            "vector_kwargs",
-            "wrappers",
-        }
-        taken = sorted(reserved & {*self.arguments, *self.held_out, *self.vector_arguments})
+        taken = sorted(_RESERVED & {*self.arguments, *self.held_out, *self.vector_arguments})
         if taken:
             raise ValueError(
                 f"`environment.arguments` cannot hold {', '.join(taken)}: the sampler sets it. The horizon is "
@@ -78,7 +82,7 @@ def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
     Raises:
         EnvironmentError: unknown id, constructor failure, or missing task methods.
     """
-    _spec(config)
+    spec_of(config)
     kwargs = {**config.arguments, **extra}
     env = _attempt(config, partial(gym.make, config.id, max_episode_steps=config.max_episode_steps, **kwargs))
     if not isinstance(env.unwrapped, TaskEnv):
@@ -88,8 +92,9 @@ def make_single(config: EnvironmentConfig, **extra: Any) -> gym.Env:
             f"{' and '.join(missing)}. Implement the two methods of maml_rl.rl.environments.task_env.TaskEnv."
         )
     flat = isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
-    seen = env if flat else gym.wrappers.FlattenObservation(env)
-    return _attempt(config, lambda: TaskShown(seen)) if config.show_task else seen
+    if not flat:
+        env = gym.wrappers.FlattenObservation(env)
+    return _attempt(config, partial(TaskAwareObservation, env)) if config.show_task else env
 
 
 def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
@@ -99,9 +104,11 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
         EnvironmentError: unknown id, constructor failure, missing task methods, or a backend there is none of.
     """
     if config.backend in ("auto", "native"):
-        native = _native(config, count) if _spec(config).vector_entry_point is not None else None
+        native = _native(config, count) if spec_of(config).vector_entry_point is not None else None
         if native is not None:
-            return _attempt(config, lambda: TasksShown(native)) if config.show_task else native
+            if not config.show_task:
+                return native
+            return _attempt(config, partial(VectorTaskAwareObservation, cast(VectorEnv[Any, Any, Any], native)))
         if config.backend == "native":
             raise EnvironmentError(
                 f"environment {config.id!r} has no native vector version that is a "
@@ -109,7 +116,7 @@ def make_vector(config: EnvironmentConfig, count: int) -> VectorTaskEnv:
             )
     if config.vector_arguments:
         raise EnvironmentError("`vector_arguments` are for native vector versions; backend sync or async has none.")
-    return _SingleTaskEnvs(config, count)
+    return SingleTaskEnvs(config, count)
 
 
 def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
@@ -119,36 +126,55 @@ def horizon_of(config: EnvironmentConfig, envs: VectorTaskEnv) -> int:
     Raises:
         EnvironmentError: neither the configuration nor the environment names one.
     """
-    own, wanted = getattr(envs, "horizon", None), config.max_episode_steps
+    own, wanted = envs.horizon, config.max_episode_steps
     if wanted is not None and own is not None and wanted > own:
         raise EnvironmentError(
             f"`environment.max_episode_steps` {wanted} is beyond the environment's own horizon {own}."
         )
-    steps = wanted or own or _spec(config).max_episode_steps
+    steps = wanted or own or spec_of(config).max_episode_steps
     if steps is None:
         raise EnvironmentError(f"environment {config.id!r} has no horizon; set environment.max_episode_steps.")
     return int(steps)
 
 
-def _spec(config: EnvironmentConfig) -> gym.envs.registration.EnvSpec:
-    def find() -> gym.envs.registration.EnvSpec:
-        module, _, name = config.id.rpartition(":")
+def spec_of(config: EnvironmentConfig) -> EnvSpec:
+    """The environment's registration; imports the package that the id names.
+
+    Raises:
+        EnvironmentError: no such package or id.
+    """
+    module, _, name = config.id.rpartition(":")
+
+    def load() -> EnvSpec:
         if module:
             __import__(module)
         return gym.spec(name)
 
-    return _attempt(config, find)
+    return _attempt(config, load)
 
 
 def _attempt(config: EnvironmentConfig, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(" was raised from the environment creator for ")[0]
         unknown = re.search(r"got an unexpected keyword argument '(\w+)'", reason)
         if isinstance(error, TypeError) and unknown is not None:
-            reason = f"its constructor has no argument {unknown[1]!r}."
+            known = _constructor_arguments(config)
+            if unknown[1] not in known:  # else something inside the constructor was called wrongly
+                reason = f"its constructor has no argument {unknown[1]!r}{'; it has ' * bool(known)}{', '.join(known)}."
         raise EnvironmentError(f"environment {config.id!r} cannot be made: {reason}") from error
+
+
+def _constructor_arguments(config: EnvironmentConfig) -> list[str]:
+    """The arguments that a user may choose, by the constructor's signature; empty where it cannot be read."""
+    with suppress(Exception):
+        spec = gym.spec(config.id.rpartition(":")[2])
+        constructor = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+        parameters = inspect.signature(cast(Callable[..., Any], constructor)).parameters.values()
+        named = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+        return [name for name in named if name not in {*_RESERVED, *spec.kwargs}]
+    return []
 
 
 def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv | None:
@@ -162,7 +188,7 @@ def _native(config: EnvironmentConfig, count: int) -> VectorTaskEnv | None:
     if not isinstance(envs, VectorTaskEnv):
         envs.close()
         return None
-    mode = getattr(envs, "metadata", {}).get("autoreset_mode")
+    mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.DISABLED:
         raise EnvironmentError(f"the vector version of {config.id!r} must not reset by itself, got {mode}.")
     return envs
@@ -177,7 +203,7 @@ class _AssignableTask(gym.Wrapper):
 
     @assigned_task.setter
     def assigned_task(self, task: Task) -> None:
-        cast(TaskEnv, self.env.unwrapped).set_task(task)
+        task_env_of(self.env).set_task(task)
 
     def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
         if name == "assigned_task":
@@ -192,35 +218,45 @@ def _make_assignable(config: EnvironmentConfig) -> gym.Env:
     return _AssignableTask(make_single(config))
 
 
-class _SingleTaskEnvs:
-    """Single task environments behind Gymnasium's SyncVectorEnv or AsyncVectorEnv."""
+class SingleTaskEnvs:
+    """Single task environments behind Gymnasium's SyncVectorEnv or AsyncVectorEnv; a `VectorTaskEnv`.
+
+    Raises:
+        EnvironmentError: see `make_single`.
+    """
 
     def __init__(self, config: EnvironmentConfig, count: int) -> None:
         makers = [partial(_make_assignable, config)] * count
-        self._drawing = make_single(config)  # tasks are drawn here, in this process
+        self._drawing = make_single(config)
         vector = AsyncVectorEnv if config.backend == "async" else SyncVectorEnv
         self._envs: Any = _attempt(config, lambda: vector(makers, autoreset_mode=AutoresetMode.DISABLED))
-        self.num_envs = count
-        self.horizon = getattr(self._drawing.unwrapped, "horizon", None)
+        self.num_envs, self.metadata = count, {"autoreset_mode": AutoresetMode.DISABLED}
+        inner = self._drawing.unwrapped
+        self.horizon = inner.horizon if isinstance(inner, HasHorizon) else None
         self.single_observation_space = self._envs.single_observation_space
         self.single_action_space = self._envs.single_action_space
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
-        return cast(TaskEnv, self._drawing.unwrapped).sample_tasks(count, rng)
+        """Draws `count` tasks, in this process."""
+        return task_env_of(self._drawing).sample_tasks(count, rng)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Gives each environment its task."""
         with _quiet_workers(self._envs):
             self._envs.set_attr("assigned_task", list(tasks))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts all episodes, or those in ``options["reset_mask"]``: the observations, [n, O]."""
         with _quiet_workers(self._envs):
             return self._envs.reset(seed=seed, options=options)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Observations [n, O], rewards, terminations and truncations [n], and info of one step."""
         with _quiet_workers(self._envs):
             return self._envs.step(actions)
 
     def close(self, **kwargs: Any) -> None:
+        """Closes the environments; worker processes are ended whatever they are doing."""
         self._drawing.close()
         with warnings.catch_warnings(), suppress(Exception):
             warnings.simplefilter("ignore")

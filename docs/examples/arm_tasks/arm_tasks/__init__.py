@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 
-from envs.mujoco_tasks import MujocoTask, single, vector
-from envs.ranges import Interval
+from envs.mujoco_tasks import MujocoTask
+from envs.parameter_ranges import Interval
+from envs.registration import register
+
+XML = str(Path(__file__).parent / "arm.xml")
 
 
 def observe(states):
@@ -22,11 +24,9 @@ def terminated(after, tasks):
     return (np.abs(after.qvel) > 60).any(1)
 
 
-XML = str(Path(__file__).parent / "arm.xml")
-ARM = MujocoTask("Arm", XML, {"height": Interval(-0.8, 0.8)}, observe, reward, terminated, frame_skip=10, horizon=50)
+def arm(horizon=50):
+    heights = {"height": Interval(-0.8, 0.8)}
+    return MujocoTask("Arm", XML, heights, observe, reward, terminated, frame_skip=10, horizon=horizon)
 
-gym.register(
-    "Arm-v0",
-    entry_point=lambda render_mode=None: single(ARM, render_mode),
-    vector_entry_point=lambda num_envs, **more: vector(ARM, num_envs, **more),
-)
+
+register("Arm-v0", arm)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ __all__ = ["Choice", "Disc", "Interval", "Normal", "Outside", "Range", "Semicirc
 _ROUNDING = 1e-6
 
 
+@runtime_checkable
 class Range(Protocol):
     """The values of one task parameter.
 

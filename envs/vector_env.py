@@ -11,43 +11,48 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
+from envs.argument_checks import check_options
+from envs.task_distribution import Array, Closable, Simulator, TaskDistribution, assign_tasks
 from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["NativeTaskVectorEnv"]
 
 
 class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
-    """Steps n environments of a `Definition` in lockstep; satisfies `maml_rl.rl.environments.task_env.VectorTaskEnv`.
+    """Steps n environments of a `TaskDistribution` in lockstep, as a `maml_rl.rl.environments.task_env.VectorTaskEnv`.
 
     It returns, bitwise, what n `SingleTaskEnv` with the same seeds, tasks and actions return. It never resets by
     itself: ``reset(options={"reset_mask": mask})`` starts the chosen sub-environments again.
 
     Args:
-        definition: the task distribution.
+        distribution: the task distribution.
         simulator: its dynamics.
         num_envs: n.
-        max_episode_steps: a horizon shorter than the definition's, if any.
+        max_episode_steps: a horizon shorter than the distribution's, if any.
     """
 
     def __init__(
-        self, definition: Definition, simulator: Simulator, num_envs: int, max_episode_steps: int | None = None
+        self, distribution: TaskDistribution, simulator: Simulator, num_envs: int, max_episode_steps: int | None = None
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
-        self.definition, self.simulator, self.num_envs = definition, simulator, num_envs
-        if max_episode_steps is not None and not 1 <= max_episode_steps <= definition.horizon:
+        self.distribution, self.simulator, self.num_envs = distribution, simulator, num_envs
+        longest = distribution.horizon
+        if max_episode_steps is not None and not 1 <= max_episode_steps <= longest:
             raise ValueError(
-                f"`max_episode_steps` must be between 1 and the horizon {definition.horizon}, got {max_episode_steps}."
+                f"`max_episode_steps` must be between 1 and the horizon {longest}, got {max_episode_steps}."
             )
-        self.horizon = max_episode_steps or definition.horizon
+        self.horizon = max_episode_steps or longest
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
-        self.single_observation_space, self.single_action_space = definition.observation_space, definition.action_space
+        self.single_observation_space, self.single_action_space = (
+            distribution.observation_space,
+            distribution.action_space,
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._tasks: list[Task | None] = [None] * num_envs
         self._task_arrays = {
-            name: np.zeros((num_envs, *values.shape)) for name, values in definition.parameters.items()
+            name: np.zeros((num_envs, *values.shape)) for name, values in distribution.parameters.items()
         }
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._running = np.zeros(num_envs, bool)
@@ -61,12 +66,11 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks."""
-        return self.definition.sample_tasks(count, rng)
+        return self.distribution.sample_tasks(count, rng)
 
     def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
-        """Expected returns of `steps` steps to hold others against, such as the optimum; none where none are known."""
-        known = self.definition.references
-        return {} if known is None else known(task, steps)
+        """Expected returns of `steps` steps to compare others with, such as the optimum; empty where none are known."""
+        return self.distribution.reference_returns(task, steps)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; ends all episodes.
@@ -77,7 +81,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         """
         if len(tasks) != self.num_envs:
             raise ValueError(f"`tasks` must have {self.num_envs} entries, one for each environment, got {len(tasks)}.")
-        self._task_arrays = self.definition.stack_tasks(tasks)
+        self._task_arrays = self.distribution.stack_tasks(tasks)
         self._tasks = list(tasks)
         self._running[:] = False
         assign_tasks(self.simulator, tasks)
@@ -112,7 +116,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         self._running[mask] = True
         self._elapsed[mask] = 0
         assert self._states is not None
-        return self.definition.observe(self._states), {}
+        return self.distribution.observe(self._states), {}
 
     def step(  # type: ignore[override]  # Gymnasium has one array type for rewards and flags
         self, actions: Any
@@ -129,19 +133,20 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
                 f"environment {index} has no running episode: reset it (options={{'reset_mask': mask}}) before step()."
             )
         assert self._states is not None
-        controls = self.definition.control(self.definition.check_actions(actions, self.num_envs))
+        controls = self.distribution.control(self.distribution.check_actions(actions, self.num_envs))
         before, after = self._states, self.simulator.advance(self._states, controls)
-        rewards = self.definition.reward(before, controls, after, self._task_arrays)
-        ended = self.definition.terminated(after, self._task_arrays)
+        rewards = self.distribution.reward(before, controls, after, self._task_arrays)
+        terminated = self.distribution.terminated(after, self._task_arrays)
         self._states = after
         self._elapsed += 1
-        cut = self._elapsed >= self.horizon
-        self._running = ~(ended | cut)
-        return self.definition.observe(after), rewards, ended, cut, {}
+        truncated = self._elapsed >= self.horizon
+        self._running = ~(terminated | truncated)
+        return self.distribution.observe(after), rewards, terminated, truncated, {}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the simulator's threads, if it has any."""
-        getattr(self.simulator, "close", lambda: None)()
+        if isinstance(self.simulator, Closable):
+            self.simulator.close()
 
     def _start(self, index: int, seed: int | None) -> None:
         generator = self._generators[index]

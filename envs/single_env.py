@@ -7,14 +7,15 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array, Definition, Simulator, assign_tasks, check_options
+from envs.argument_checks import check_options, one_of
+from envs.task_distribution import Array, Simulator, TaskDistribution, assign_tasks
 from maml_rl.rl.environments.task_env import Task
 
 __all__ = ["SingleTaskEnv"]
 
 
 class SingleTaskEnv(gym.Env[Array, Any]):
-    """Steps one environment of a `Definition`; satisfies `maml_rl.rl.environments.task_env.TaskEnv`.
+    """Steps one environment of a `TaskDistribution`; satisfies `maml_rl.rl.environments.task_env.TaskEnv`.
 
     A task is set by `set_task` or by ``reset(options={"task": task})``, and stays until the next one; without either
     the first reset draws one. Setting a task ends the episode.
@@ -23,15 +24,14 @@ class SingleTaskEnv(gym.Env[Array, Any]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  # as gym.Env declares it
 
     def __init__(
-        self, definition: Definition, simulator: Simulator, render_mode: str | None = None, fps: int = 20
+        self, distribution: TaskDistribution, simulator: Simulator, render_mode: str | None = None, fps: int = 20
     ) -> None:
         self.metadata = {**type(self).metadata, "render_fps": fps}
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"`render_mode` must be None or 'rgb_array', got {render_mode!r}.")
-        self.definition, self.simulator, self.render_mode = definition, simulator, render_mode
-        self.observation_space: gym.Space[Any] = definition.observation_space
-        self.action_space: gym.Space[Any] = definition.action_space
-        self.horizon = definition.horizon
+        one_of((None, "rgb_array"), render_mode=render_mode)
+        self.distribution, self.simulator, self.render_mode = distribution, simulator, render_mode
+        self.observation_space: gym.Space[Any] = distribution.observation_space
+        self.action_space: gym.Space[Any] = distribution.action_space
+        self.horizon = distribution.horizon
         self._task: Task | None = None
         self._states: list[Array] = []
         self._running = False
@@ -43,12 +43,11 @@ class SingleTaskEnv(gym.Env[Array, Any]):
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks."""
-        return self.definition.sample_tasks(count, rng)
+        return self.distribution.sample_tasks(count, rng)
 
     def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
-        """Expected returns of `steps` steps to hold others against, such as the optimum; none where none are known."""
-        known = self.definition.references
-        return {} if known is None else known(task, steps)
+        """Expected returns of `steps` steps to compare others with, such as the optimum; empty where none are known."""
+        return self.distribution.reference_returns(task, steps)
 
     def set_task(self, task: Task) -> None:
         """Makes `task` the next reset's; ends the episode.
@@ -56,7 +55,7 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         Raises:
             TaskError: unknown names or values out of range.
         """
-        self._task = self.definition.check_task(task)
+        self._task = self.distribution.check_task(task)
         self._running = False
         assign_tasks(self.simulator, [self._task])
 
@@ -70,7 +69,7 @@ class SingleTaskEnv(gym.Env[Array, Any]):
             self.set_task(self.sample_tasks(1, self.np_random)[0])
         self._states = [self.simulator.initial(self.np_random)]
         self._running = True
-        return self.definition.observe(self._states[-1][None])[0], {"task": deepcopy(self._task)}
+        return self.distribution.observe(self._states[-1][None])[0], {"task": deepcopy(self._task)}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One environment step; info holds the task.
@@ -82,16 +81,16 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         if not self._running:
             raise gym.error.ResetNeeded("no episode is running: call reset() first, also after setting a task.")
         assert self._task is not None
-        controls = self.definition.control(self.definition.check_actions(action, None)[None])
+        controls = self.distribution.control(self.distribution.check_actions(action, None)[None])
         state = self._states[-1][None]
         after = self.simulator.advance(state, controls)
-        tasks = self.definition.stack_tasks([self._task])
-        reward = float(self.definition.reward(state, controls, after, tasks)[0])
-        ended = bool(self.definition.terminated(after, tasks)[0])
+        tasks = self.distribution.stack_tasks([self._task])
+        reward = float(self.distribution.reward(state, controls, after, tasks)[0])
+        terminated = bool(self.distribution.terminated(after, tasks)[0])
         self._states.append(after[0])
-        cut = len(self._states) > self.horizon
-        self._running = not (ended or cut)
-        return self.definition.observe(after)[0], reward, ended, cut, {"task": deepcopy(self._task)}
+        truncated = len(self._states) > self.horizon
+        self._running = not (terminated or truncated)
+        return self.distribution.observe(after)[0], reward, terminated, truncated, {"task": deepcopy(self._task)}
 
     def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
         """A picture of the current state with the task drawn into it.
@@ -101,4 +100,4 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         """
         if self._task is None or not self._states:
             raise gym.error.ResetNeeded("nothing to draw: call reset() first.")
-        return self.definition.paint(np.stack(self._states), self._task, self.simulator)
+        return self.distribution.render(np.stack(self._states), self._task)

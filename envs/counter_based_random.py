@@ -7,7 +7,7 @@ numbers are those of SplitMix64 (Steele, Lea and Flood, 2014), started from the 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.definition import Array
+from envs.task_distribution import Array
 
 __all__ = ["draw_key", "normal", "uniform"]
 

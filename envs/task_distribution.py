@@ -6,28 +6,24 @@ both return the same numbers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.ranges import Range
+from envs.parameter_ranges import Range
 from maml_rl.rl.environments.task_env import Task, TaskError
 
 __all__ = [
     "Array",
-    "Definition",
+    "Closable",
     "Simulator",
     "TaskArrays",
+    "TaskDependent",
+    "TaskDistribution",
     "assign_tasks",
-    "check_options",
-    "not_negative",
-    "positive",
     "scaled_box",
-    "two_numbers",
-    "whole",
 ]
 
 Array: TypeAlias = NDArray[np.float64]
@@ -39,8 +35,7 @@ TaskArrays: TypeAlias = dict[str, Array]
 class Simulator(Protocol):
     """The dynamics of n environments. It holds no state of theirs.
 
-    One whose dynamics depend on the task has a third method, ``assign(tasks)`` with the task of each environment; one
-    that holds threads has ``close()``.
+    A simulator whose dynamics depend on the task is `TaskDependent` too, and one that holds threads is `Closable`.
     """
 
     def initial(self, rng: np.random.Generator) -> Array:
@@ -50,22 +45,38 @@ class Simulator(Protocol):
         """The states after one environment step, [n, state], from states [n, state] and controls [n, A] or [n]."""
 
 
+@runtime_checkable
+class TaskDependent(Protocol):
+    """A simulator whose dynamics depend on the task."""
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Takes the task of each environment, before the episodes that it holds for."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A simulator that holds threads."""
+
+    def close(self) -> None:
+        """Ends the threads."""
+
+
 @dataclass(frozen=True)
-class Definition:
-    """A task distribution.
+class TaskDistribution:
+    """A task distribution, apart from its dynamics.
 
     Attributes:
         name: how messages call it.
         parameters: name -> range of the task's parameters.
         observation_space: of one environment.
         action_space: of one environment; actions outside a Box are clipped, others refused.
-        horizon: steps after which an episode is cut.
+        horizon: steps after which an episode is truncated.
         observe: states [n, state] -> observations [n, O].
         control: actions of the action space, [n, A] or [n] -> controls.
         reward: (states, controls, next states, tasks) -> rewards [n].
         terminated: (next states, tasks) -> whether the task ended the episode, [n].
-        paint: (states of the episode so far [t, state], task, simulator) -> a picture [height, width, 3], uint8.
-        references: (task, steps) -> expected returns to hold others against, by name: "optimal", "random".
+        render: (states of the episode so far [t, state], task) -> a picture [height, width, 3], uint8.
+        references: (task, steps) -> expected returns to compare others with, by name: "optimal", "random".
     """
 
     name: str
@@ -77,7 +88,7 @@ class Definition:
     control: Callable[[NDArray[Any]], Array]
     reward: Callable[[Array, Array, Array, TaskArrays], Array]
     terminated: Callable[[Array, TaskArrays], NDArray[np.bool_]]
-    paint: Callable[[Array, Task, Any], NDArray[np.uint8]]
+    render: Callable[[Array, Task], NDArray[np.uint8]]
     references: Callable[[Task, int], dict[str, float]] | None = None
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
@@ -86,6 +97,10 @@ class Definition:
             {name: np.asarray(values.draw(rng), float).tolist() for name, values in self.parameters.items()}
             for _ in range(count)
         ]
+
+    def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
+        """Expected returns of `steps` steps to compare others with, such as the optimum; empty where none are known."""
+        return {} if self.references is None else self.references(task, steps)
 
     def check_task(self, task: Task) -> Task:
         """The task with plain numbers.
@@ -104,8 +119,8 @@ class Definition:
         except (TypeError, ValueError):
             given = np.full((), np.nan)
         if given.shape != values.shape or not values.holds(given):
-            told = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
-            raise TaskError(f"{name} of {self.name} must be {values}, got {told}.")
+            shown = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
+            raise TaskError(f"{name} of {self.name} must be {values}, got {shown}.")
         return given.tolist()
 
     def stack_tasks(self, tasks: Sequence[Task]) -> TaskArrays:
@@ -134,66 +149,9 @@ class Definition:
 
 
 def assign_tasks(simulator: Simulator, tasks: Sequence[Task]) -> None:
-    """Tells a simulator whose dynamics depend on them the task of each environment."""
-    getattr(simulator, "assign", lambda tasks: None)(tasks)
-
-
-def positive(**numbers: float) -> None:
-    """Refuses constructor arguments that are not positive, by name.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    for name, value in numbers.items():
-        if not isinstance(value, Real) or not 0 < value < float("inf"):
-            raise ValueError(f"`{name}` must be a positive number, got {value!r}.")
-
-
-def not_negative(**numbers: float) -> None:
-    """Refuses constructor arguments that are negative or not finite, by name.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    for name, value in numbers.items():
-        if not isinstance(value, Real) or not 0 <= value < float("inf"):
-            raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}.")
-
-
-def two_numbers(**pairs: Sequence[float]) -> tuple[float, float]:
-    """The pair of numbers that a constructor argument holds.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    ((name, pair),) = pairs.items()
-    try:
-        low, high = (float(value) for value in pair)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be two numbers, got {pair!r}.") from None
-    return low, high
-
-
-def whole(**numbers: int) -> None:
-    """Refuses constructor arguments that are not whole positive numbers, by name.
-
-    Raises:
-        ValueError: one of them is not.
-    """
-    for name, value in numbers.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-
-
-def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuses reset options that would be ignored.
-
-    Raises:
-        ValueError: one of them is not known.
-    """
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"reset options are {' and '.join(known)}, got {', '.join(unknown)}.")
+    """Gives a simulator whose dynamics depend on the task the task of each environment."""
+    if isinstance(simulator, TaskDependent):
+        simulator.assign(tasks)
 
 
 def _check_choices(name: str, space: spaces.Discrete, actions: Any, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from envs.definition import Array
-    from envs.mujoco_simulation import MujocoSerial
+    from envs.task_distribution import Array
 
-__all__ = ["Mark", "caption", "paint_mujoco"]
+__all__ = ["Mark", "caption", "render_mujoco"]
 
 _SIZE = (360, 480)
 _RED = (0.84, 0.15, 0.16, 1.0)
@@ -33,9 +32,9 @@ class Mark(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
+def _renderer(model: mujoco.MjModel) -> tuple[mujoco.Renderer, mujoco.MjData]:
     try:
-        return mujoco.Renderer(model, *_SIZE)
+        return mujoco.Renderer(model, *_SIZE), mujoco.MjData(model)
     except Exception as error:
         raise RuntimeError(
             "MuJoCo cannot draw here. Without a screen set MUJOCO_GL=egl (Debian packages libegl1 and libgl1-mesa-dri) "
@@ -43,15 +42,14 @@ def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
         ) from error
 
 
-def paint_mujoco(simulator: "MujocoSerial", state: "Array", text: str, mark: Mark | None = None) -> NDArray[np.uint8]:
+def render_mujoco(model: mujoco.MjModel, state: "Array", text: str, mark: Mark | None = None) -> NDArray[np.uint8]:
     """The state from a camera that follows the robot, with the mark and with `text` at the lower edge, [360, 480, 3].
 
     The camera is the model's first one; where a mark has a place that may be far away, one from above that sees both.
     """
-    model, data = simulator.model, simulator.data
+    renderer, data = _renderer(model)
     mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
     mujoco.mj_forward(model, data)
-    renderer = _renderer(model)
     far = mark is not None and mark.position is not None
     camera = _above(data.xpos[1], mark) if mark is not None and far else (0 if model.ncam else _following(model, data))
     renderer.update_scene(data, camera=camera)
@@ -87,10 +85,10 @@ def _draw_mark(scene: mujoco.MjvScene, mark: Mark, robot: "Array") -> None:
         _add(scene, mujoco.mjtGeom.mjGEOM_ARROW, (0.04, 0.04, 0.8), robot + np.array([0.0, 0.0, 0.7]), frame)
 
 
-def _add(scene: mujoco.MjvScene, kind: int, size: tuple[float, ...], position: Any, frame: "Array") -> None:
+def _add(scene: mujoco.MjvScene, shape: int, size: tuple[float, ...], position: Any, frame: "Array") -> None:
     if scene.ngeom < scene.maxgeom:
         geom = scene.geoms[scene.ngeom]
-        mujoco.mjv_initGeom(geom, kind, np.array(size), np.asarray(position, float), frame.flatten(), np.array(_RED))
+        mujoco.mjv_initGeom(geom, shape, np.array(size), np.asarray(position, float), frame.flatten(), np.array(_RED))
         scene.ngeom += 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maml_rl.rl.environments.checking import check_task_env
-from maml_rl.rl.environments.task_observation import numbers_of
+from maml_rl.rl.environments.task_observation import task_numbers
 from maml_rl.rl.environments.vector import EnvironmentConfig, EnvironmentError, make_single, make_vector
 
 NAVIGATION = EnvironmentConfig(show_task=True)
@@ -37,10 +37,10 @@ def test_each_observation_ends_with_its_own_task(backend: Any) -> None:
 
 def test_tasks_that_a_vector_draws_or_takes_in_a_reset_are_shown() -> None:
     envs = make_vector(NAVIGATION, 2)
-    seen, _ = envs.reset(seed=3)
-    np.testing.assert_array_equal(seen[:, 2:], [task["goal"] for task in envs.tasks])  # type: ignore[attr-defined]
-    seen, _ = envs.reset(options={"tasks": TASKS})
-    np.testing.assert_array_equal(seen[:, 2:], [[0.1, -0.2], [0.3, 0.4]])
+    observations, _ = envs.reset(seed=3)
+    np.testing.assert_array_equal(observations[:, 2:], [task["goal"] for task in envs.unwrapped.tasks])  # type: ignore[attr-defined]
+    observations, _ = envs.reset(options={"tasks": TASKS})
+    np.testing.assert_array_equal(observations[:, 2:], [[0.1, -0.2], [0.3, 0.4]])
     assert copy.copy(envs).num_envs == 2
     envs.close()
 
@@ -61,9 +61,9 @@ def test_a_shown_environment_passes_the_check() -> None:
 
 
 def test_numbers_stand_in_the_order_of_their_names() -> None:
-    assert numbers_of({"b": [[1, 2], [3, 4]], "a": 5.0}).tolist() == [5.0, 1.0, 2.0, 3.0, 4.0]
+    assert task_numbers({"b": [[1, 2], [3, 4]], "a": 5.0}).tolist() == [5.0, 1.0, 2.0, 3.0, 4.0]
     with pytest.raises(ValueError, match="shows numbers, but the task's 'name' is 'reach'"):
-        numbers_of({"name": "reach"})
+        task_numbers({"name": "reach"})
 
 
 def test_tasks_of_words_are_refused_in_one_line(third_party: str, monkeypatch: pytest.MonkeyPatch) -> None:

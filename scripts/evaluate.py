@@ -42,7 +42,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint, writes the files, prints the table."""
     run = option_of(argv, "run")
-    own = EvaluationOptions if run is None else RunFolder.open(Path(run)).system.system.Options
+    own = EvaluationOptions if run is None else RunFolder.open(Path(run)).system.options
     options, wanted = settings_of((Options, own), argv, __doc__ or "")
     output = Path(options.output or options.run)
     places = {"device": options.device, "data": options.data}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from maml_rl.rl.sampler import drawing_seed, task_seeds
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,7 +31,6 @@ from maml_rl.rl.collect import collect, sampling_credits
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
 from maml_rl.rl.policies import Policy, categorical_mlp
 from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.sampler import drawing_seed, task_seeds
 from maml_rl.rl.updates.meta_surrogate import MetaProblem
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError

@@ -9,12 +9,12 @@ import gymnasium as gym
 import mujoco.rollout
 import numpy as np
 import torch
+from maml_rl.rl.sampler import Sampler, task_seeds
 from tqdm import tqdm
 
 from maml_rl.core.tree import expand
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import PolicyConfig, policy_for
-from maml_rl.rl.sampler import Sampler, task_seeds
 
 __all__ = ["MUJOCO_TASKS", "policy_of", "stepping"]
 

@@ -80,7 +80,8 @@ def descent(schedule: Schedule) -> MetaOptimiser[GradientProblem]:
         require_finite_gradient(gradient)
         rate = schedule(iteration)
         moved = map_tree(lambda leaf, slope: leaf - rate * slope, meta, gradient)
-        return Update(moved, memory, {"meta_learning_rate": rate}, aux)
+        length = torch.stack([slope.square().sum() for slope in _joined(gradient).values()]).sum().sqrt()
+        return Update(moved, memory, {"meta_learning_rate": rate, "gradient_norm": float(length)}, aux)
 
     return MetaOptimiser("descent", lambda meta: {}, update)
 

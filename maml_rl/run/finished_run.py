@@ -10,7 +10,7 @@ from maml_rl.run.checkpoint import fitted
 from maml_rl.run.cli import refused_in_one_line
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
-from maml_rl.systems.system import State, System
+from maml_rl.systems.system import RunConfig, State, System
 
 __all__ = ["FinishedRun", "open_run"]
 
@@ -56,7 +56,7 @@ def open_run(
     stored = folder.load(checkpoint)
     loaded = [stored["state"]] if states == 1 else _best(folder, states)
     with refused_in_one_line():
-        system = folder.system.system(_relocated(folder, places or {}))
+        system = folder.system.make(_relocated(folder, places or {}))
     try:
         folder.require_same_data(system.data_identity())
         template = system.state_template()
@@ -71,8 +71,8 @@ def open_run(
         system.close()
 
 
-def _relocated(folder: RunFolder, places: dict[str, str | None]) -> Any:
-    changes = {name: place for name, place in places.items() if place is not None}
+def _relocated(folder: RunFolder, places: dict[str, str | None]) -> RunConfig:
+    changes: dict[str, Any] = {name: place for name, place in places.items() if place is not None}
     foreign = sorted(changes.keys() - folder.config.places)
     if foreign:
         raise UsageError(f"`{foreign[0]}` does not go with {folder.path}, a run of {folder.system.name}.")

@@ -43,7 +43,7 @@ def training_run(
         UsageError: a combination the system refuses, a folder in the way, or data that are not the run's.
     """
     with refused_in_one_line():
-        system = registered.system(config)
+        system = registered.make(config)
     try:
         with refused_in_one_line():
             system.prepare()

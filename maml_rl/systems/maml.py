@@ -24,7 +24,7 @@ from maml_rl.supervised.networks import network_for
 from maml_rl.supervised.task_distribution import Labelled, Split, TaskBatch, distribution_for
 from maml_rl.systems.evaluation import Evaluation, Figure, Measure, Progress
 from maml_rl.systems.inner import inner_mode, inner_rule, moves, schedule_of
-from maml_rl.systems.maml_config import Config, meta_schedule, objective_at
+from maml_rl.systems.maml_config import Config, meta_schedule
 from maml_rl.systems.maml_evaluation import MAMLOptions, described_tasks, protocol_of, resolved, settings_of
 from maml_rl.systems.settings import device_of
 from maml_rl.systems.system import MetricRoles, Metrics, State
@@ -117,7 +117,7 @@ class System(Contract[Config, MAMLOptions]):
             if outer.update == "displacement":
                 result = self.learner.displacement(meta, statistics, tasks, inner.steps, outer.chunk)
             else:
-                mode, objective = inner_mode(inner, iteration, probe), objective_at(outer, epoch)
+                mode, objective = inner_mode(inner, iteration, probe), outer.objective_at(epoch)
                 result = self.learner.meta_loss(meta, statistics, tasks, inner.steps, mode, objective, outer.chunk)
             _require_finite(result.losses)
             return result.gradient, result

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 from maml_rl.core.modes import require_compatible
-from maml_rl.core.objectives import Objective, annealed
+from maml_rl.core.objectives import Objective
 from maml_rl.core.schedules import Schedule, constant, cosine
 from maml_rl.supervised.networks import Adaptation, NetworkConfig, architecture_of
 from maml_rl.supervised.task_distribution import DistributionConfig
 from maml_rl.systems.inner import InnerConfig, inner_mode, inner_rule, schedule_of
-from maml_rl.systems.settings import changed_in_vain, objective_of, require
+from maml_rl.systems.settings import changed_in_vain, objective_at, require, require_objective
 from maml_rl.systems.system import RunConfig
 
-__all__ = ["Config", "HeldOutConfig", "OuterConfig", "meta_schedule", "objective_at"]
+__all__ = ["Config", "HeldOutConfig", "OuterConfig", "meta_schedule"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,6 @@ class OuterConfig:
 
     def __post_init__(self) -> None:
         require("outer.learning_rate", 0 < self.learning_rate < math.inf, "positive and finite", self.learning_rate)
-        if isinstance(self.objective, list):
-            try:
-                objective_of(self.objective)
-            except ValueError as error:
-                raise ValueError(f"`outer.objective`: {error}") from None
         for name in ("annealing_epochs", "chunk"):
             require(f"outer.{name}", getattr(self, name) >= 0, "at least 0", getattr(self, name))
         for name in ("final_learning_rate", "clip"):
@@ -60,6 +55,10 @@ class OuterConfig:
                 f"`outer.final_learning_rate` must be at most `outer.learning_rate` {self.learning_rate}, got "
                 f"{self.final_learning_rate}."
             )
+
+    def objective_at(self, epoch: int) -> Objective:
+        """The meta-objective in an epoch."""
+        return objective_at(self.objective, epoch, self.annealing_epochs)
 
 
 @dataclass(frozen=True)
@@ -159,14 +158,10 @@ class Config(RunConfig):
 
     def _require_objective(self) -> None:
         """The objective, at both ends of its annealing, must go with the path's length and with the mode."""
-        for epoch in (0, self.outer.annealing_epochs):
-            objective = objective_at(self.outer, epoch)
-            try:
-                objective.points(self.inner.steps)
-            except ValueError as error:
-                raise ValueError(
-                    f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}"
-                ) from None
+        outer = self.outer
+        require_objective(outer.objective, outer.annealing_epochs, self.inner.steps)
+        for epoch in (0, outer.annealing_epochs):
+            objective = outer.objective_at(epoch)
             require_compatible(inner_mode(self.inner), inner_rule(self.inner), objective)
 
     def _require_undifferentiated(self) -> None:
@@ -188,10 +183,3 @@ def meta_schedule(config: Config) -> Schedule:
     if outer.final_learning_rate is None:
         return constant(outer.learning_rate)
     return cosine(outer.learning_rate, outer.final_learning_rate, config.iterations, every=config.epoch)
-
-
-def objective_at(outer: OuterConfig, epoch: int) -> Objective:
-    """The meta-objective in an epoch."""
-    if outer.objective == "annealed":
-        return annealed(epoch, outer.annealing_epochs)
-    return objective_of(outer.objective)

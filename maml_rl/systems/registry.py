@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+from maml_rl.systems.evaluation import EvaluationOptions
 from maml_rl.systems.system import RunConfig, System
 
 __all__ = ["BUILT_IN", "Registered", "registered"]
@@ -19,12 +21,14 @@ class Registered(NamedTuple):
     Attributes:
         name: as configurations have it.
         config: its configuration, a dataclass.
-        system: makes the system of a configuration.
+        make: makes the system of a configuration.
+        options: of its evaluation.
     """
 
     name: str
     config: type[RunConfig]
-    system: type[System[Any, Any]]
+    make: Callable[[Any], System[Any, Any]]
+    options: type[EvaluationOptions]
 
 
 def registered(name: str) -> Registered:
@@ -42,9 +46,11 @@ def registered(name: str) -> Registered:
         module = importlib.import_module(path)
     except Exception as error:  # whatever a module from elsewhere may raise
         raise ValueError(f"system {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    config, system = getattr(module, "Config", None), getattr(module, "System", None)
+    config: Any = getattr(module, "Config", None)
+    system: Any = getattr(module, "System", None)
     if not (inspect.isclass(config) and is_dataclass(config) and issubclass(config, RunConfig)):
         raise ValueError(f"system {name!r}: the module must have a dataclass `Config` that extends RunConfig.")
     if not (inspect.isclass(system) and System in system.__mro__):
         raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
-    return Registered(name, config, cast("type[System[Any, Any]]", system))
+    options = getattr(system, "Options", EvaluationOptions)
+    return Registered(name, config, system, options)

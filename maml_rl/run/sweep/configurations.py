@@ -71,7 +71,7 @@ def tried_out(options: Options) -> str:
 def _rows(system: Registered, config: RunConfig) -> int:
     """How many rows a training reports, after trying whether it can begin."""
     with refused_in_one_line():
-        built = system.system(config)
+        built = system.make(config)
         try:
             built.prepare()
             built.initial_state()
@@ -82,7 +82,7 @@ def _rows(system: Registered, config: RunConfig) -> int:
 
 def _columns(system: Registered, config: RunConfig) -> list[str]:
     """What a training reports; nothing where its first iteration breaks, which another value may mend."""
-    built = system.system(config)
+    built = system.make(config)
     try:
         state, metrics = built.iterate(built.initial_state(), 0)
         return [*metrics, *built.validate(state, 1)]

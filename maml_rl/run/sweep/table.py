@@ -55,7 +55,7 @@ def write_best(options: Options, trial: Trial, base: Path, path: Path) -> None:
     Raises:
         OSError: it could not be written.
     """
-    _, config = configured(base, {**trial.point, "seed": options.seeds[0]}, "the best trial")
+    system, config = configured(base, {**trial.point, "seed": options.seeds[0]}, "the best trial")
     remark = f"# Trial {trial.number} of a sweep: mean {options.metric} {trial.value} over seeds {options.seeds}.\n"
-    text = remark + dump_config(config)
+    text = remark + dump_config(system.name, config)
     write_text(path, text)

@@ -102,10 +102,8 @@ class MetaWorldTasks(gym.Env[Array, Array]):
             raise TaskError(f"goal must be within 0 and {len(self._goals[environment]) - 1}, got {goal!r}.")
         if environment != self._environment:  # one simulation at a time: each takes many megabytes
             self.close()
-            self._env, self._environment = (
-                self._classes[environment](render_mode=self.render_mode, camera_name="corner2"),
-                environment,
-            )
+            self._env = self._classes[environment](render_mode=self.render_mode, camera_name="corner2")
+            self._environment = environment
         self._env.set_task(self._goals[environment][goal])
         self._steps = self.horizon
 

@@ -7,6 +7,7 @@ and 1.3 for the damping. The inertias of a body share one factor, and so do the 
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import mujoco
@@ -74,54 +75,6 @@ def _hopper_stands(states: States) -> NDArray[np.bool_]:
     return stands
 
 
-def walker_2d_rand_params(
-    log_scale: float = 3.0,
-    control_cost: float = 1e-3,
-    survival: float = 1.0,
-    frame_skip: int = 4,
-    action_scale: float = 1.0,
-    horizon: int = 200,
-) -> MujocoTask:
-    """A walker with a body of its own in every task, and r = v + survival - control_cost * sum u^2.
-
-    Observation, [17], reward and end of an episode are those of Gymnasium's Walker2d-v5. Task: exponents
-    ``{"mass": [7], "inertia": [7], "damping": [6], "friction": [8]}``, see `changed_model`.
-
-    Args:
-        log_scale: the exponents are uniform in [-log_scale, log_scale].
-        control_cost: of the squared motor signals u.
-        survival: for each step that the walker has not fallen.
-        frame_skip: physics steps of 0.002 s for each action.
-        action_scale: actions in [-action_scale, action_scale] are mapped to the motors' ranges.
-        horizon: steps of an episode.
-
-    Raises:
-        ValueError: a number out of range.
-    """
-    body = _Body("Walker2dRandParams", "walker2d_v5.xml", _walker_stands)
-    return _runner(body, log_scale, control_cost, survival, frame_skip, action_scale, horizon)
-
-
-def hopper_rand_params(
-    log_scale: float = 3.0,
-    control_cost: float = 1e-3,
-    survival: float = 1.0,
-    frame_skip: int = 4,
-    action_scale: float = 1.0,
-    horizon: int = 200,
-) -> MujocoTask:
-    """A hopper with a body of its own in every task; otherwise as `walker_2d_rand_params`.
-
-    Observation, [11], reward and end of an episode are those of Gymnasium's Hopper-v5. Task: exponents
-    ``{"mass": [4], "inertia": [4], "damping": [3], "friction": [5]}``.
-
-    Raises:
-        ValueError: a number out of range.
-    """
-    body = _Body("HopperRandParams", "hopper.xml", _hopper_stands)
-    return _runner(body, log_scale, control_cost, survival, frame_skip, action_scale, horizon)
-
-
 class _Body(NamedTuple):
     """Which robot runs: its name, its model file, and whether it stands, [n]."""
 
@@ -132,14 +85,30 @@ class _Body(NamedTuple):
 
 def _runner(
     body: _Body,
-    log_scale: float,
-    control_cost: float,
-    survival: float,
-    frame_skip: int,
-    action_scale: float,
-    horizon: int,
+    log_scale: float = 3.0,
+    control_cost: float = 1e-3,
+    survival: float = 1.0,
+    frame_skip: int = 4,
+    action_scale: float = 1.0,
+    horizon: int = 200,
 ) -> MujocoTask:
-    """r = v - control_cost sum_i u_i^2, and survival while it stands."""
+    """A robot with a body of its own in every task, and r = v + survival - control_cost * sum u^2.
+
+    Observation, reward and end of an episode are those of Gymnasium's environment. Task: exponents for "mass",
+    "inertia", "damping" and "friction", see `changed_model`.
+
+    Args:
+        body: which robot.
+        log_scale: the exponents are uniform in [-log_scale, log_scale].
+        control_cost: of the squared motor signals u.
+        survival: for each step that the robot stands.
+        frame_skip: physics steps of 0.002 s for each action.
+        action_scale: actions in [-action_scale, action_scale] are mapped to the motors' ranges.
+        horizon: steps of an episode.
+
+    Raises:
+        ValueError: a number out of range.
+    """
     positive(log_scale=log_scale)
     not_negative(control_cost=control_cost, survival=survival)
     model = load_model(body.xml)
@@ -177,3 +146,10 @@ def _runner(
 def _mean_factors(task: Task) -> str:
     factors = [f"{name} x {base ** float(np.mean(task[name])):.2f}" for name, base in _BASES.items()]
     return "   ".join(factors)
+
+
+walker_2d_rand_params = partial(_runner, _Body("Walker2dRandParams", "walker2d_v5.xml", _walker_stands))
+"""Walker2d-v5, observation [17]. Task: ``{"mass": [7], "inertia": [7], "damping": [6], "friction": [8]}``."""
+
+hopper_rand_params = partial(_runner, _Body("HopperRandParams", "hopper.xml", _hopper_stands))
+"""Hopper-v5, observation [11]. Task: ``{"mass": [4], "inertia": [4], "damping": [3], "friction": [5]}``."""

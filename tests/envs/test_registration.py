@@ -1,6 +1,7 @@
-"""Registration: one call gives a single and a vector environment, whose arguments are those of the definition."""
+"""Registration: one call gives a single and a vector environment with the definition's arguments, checked alike."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -49,3 +50,48 @@ def test_a_registration_by_name_can_be_stored() -> None:
 def test_an_unknown_render_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="`render_mode` must be None or 'rgb_array', got 'human'"):
         two_arms().single("human")
+
+
+WALLS = [[0.0, 2.0, 1.9], [2.0, 0.0, 1.9], [-2.0, 0.0, 1.9]]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("Navigation2D", {"goal_range": 0.0}, "goal_range"),
+        ("Navigation2D", {"horizon": 0}, "horizon"),
+        ("Navigation2D", {"max_step": -1.0}, "max_step"),
+        ("Navigation2D", {"action_scale": 0}, "action_scale"),
+        ("Navigation2D", {"goal_radius": 0}, "goal_radius"),
+        ("Navigation2D", {"reward": "x"}, "`reward` must be 'distance' or 'squared_distance', got 'x'"),
+        ("Navigation2D", {"goals": "circle"}, "goals"),
+        ("Navigation2D", {"obstacles": [[0.1, 0.1]]}, "must be discs"),
+        ("Navigation2D", {"obstacles": [[0.1, 0.1, -0.1]]}, "must be discs"),
+        ("Navigation2D", {"obstacles": 3}, "must be discs"),
+        ("Navigation2D", {"obstacles": [["a", 0, 1]]}, "must be discs"),
+        ("Navigation2D", {"obstacles": [[0.1, 0.0, 0.2]]}, "leave the start at the origin free"),
+        ("Navigation2D", {"goals": "semicircle", "goal_range": 1.0, "obstacles": WALLS}, "leave no place"),
+        ("HalfCheetahVel", {"velocity_range": (2.0, 0.0)}, "low <= high"),
+        ("HalfCheetahVel", {"velocity_range": (0.0, np.inf)}, "finite"),
+        ("HalfCheetahVel", {"control_cost": -0.1}, "control_cost"),
+        ("HalfCheetahVel", {"frame_skip": 0}, "frame_skip"),
+        ("HalfCheetahVel", {"horizon": 0}, "horizon"),
+        ("HalfCheetahVel", {"action_scale": 0.0}, "action_scale"),
+        ("HalfCheetahDir", {"control_cost": -1.0}, "control_cost"),
+        ("AntVel", {"velocity_range": (1.0,)}, "velocity_range"),
+        ("AntVel", {"contact_cost": float("nan")}, "contact_cost"),
+        ("AntDir", {"directions": "left"}, "directions"),
+        ("AntDir", {"terminates": "false"}, "`terminates` must be true or false, got 'false'"),
+        ("AntGoal", {"goals": "line"}, "goals"),
+        ("AntGoal", {"goal_range": 0.0}, "goal_range"),
+        ("Walker2dRandParams", {"log_scale": 0.0}, "log_scale"),
+        ("HopperRandParams", {"frame_skip": 1.5}, "frame_skip"),
+        ("Bandit", {"arms": 0}, "arms"),
+        ("TabularMDP", {"states": 0}, "states"),
+        ("TabularMDP", {"actions": 1.5}, "actions"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(name: str, arguments: dict[str, Any], message: str) -> None:
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(ValueError, match=message):
+            make(f"envs:{name}-v0", **arguments)

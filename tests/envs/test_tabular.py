@@ -135,14 +135,6 @@ def test_actions_that_there_are_not_are_refused(name: str) -> None:
         envs.step(np.zeros(3, int))
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"), [("Bandit", {"arms": 0}), ("TabularMDP", {"states": 0}), ("TabularMDP", {"actions": 1.5})]
-)
-def test_numbers_that_make_no_sense_are_refused(name: str, arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        gym.make(f"envs:{name}-v0", **arguments)
-
-
 @pytest.mark.parametrize(("wins", "losses", "expected"), [(1, 1, 0.7029), (2, 1, 0.8001), (1, 2, 0.5001)])
 def test_gittins_indices_are_the_published_ones(wins: int, losses: int, expected: float) -> None:
     """Gittins (1989), table for a discount of 0.9."""

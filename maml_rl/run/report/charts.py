@@ -77,7 +77,12 @@ def lines(
     front = [_marked(curve, longest) if markers else _mean(curve) for curve in curves]
     bands = [] if markers else [_band(curve, curve.widths, log) for curve in curves if curve.widths is not None]
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
-    figure.add_traces([_level(name, value, longest) for name, value in (levels or {}).items()])
+    figure.add_traces(
+        [
+            _level(name, value, longest, _DASHES[1 + index % 2])
+            for index, (name, value) in enumerate((levels or {}).items())
+        ]
+    )
     figure.update_layout(hovermode="x unified", hoverdistance=40, scattermode="group", scattergap=0.85)
     figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None, hoverformat=",.5~r")
     figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=_SOFT)
@@ -213,13 +218,13 @@ def _behind(curve: Line) -> dict[str, Any]:
     return {"legendgroup": str(curve.series), "showlegend": False, "hoverinfo": "skip"}
 
 
-def _level(name: str, value: Any, places: Any) -> go.Scatter:
+def _level(name: str, value: Any, places: Any, dash: str = "dash") -> go.Scatter:
     """A dashed line to hold others against."""
     return go.Scatter(
         x=places,
         y=np.broadcast_to(value, len(places)),
         mode="lines",
-        line={"color": _SOFT, "width": 1.5, "dash": "dash"},
+        line={"color": _SOFT, "width": 1.5, "dash": dash},
         name=_shown(name),
         legendgroup=f"level {name}",
         hovertemplate="%{y:.4g}",

@@ -118,6 +118,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("check_env", []),
         ("export", []),
         ("sweep", []),
+        ("results", []),
     ]:
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])

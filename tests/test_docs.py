@@ -119,6 +119,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("export", []),
         ("sweep", []),
         ("results", []),
+        ("store_run", []),
     ]:
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])

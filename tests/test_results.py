@@ -1,6 +1,7 @@
 """The pages say what the stored numbers say, and the stored numbers agree with each other and stay small."""
 
 import csv
+import json
 import re
 import shutil
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from envs.gittins import gittins_returns
 from maml_rl.run.config import load_config
@@ -79,8 +80,10 @@ def test_a_changed_figure_is_told_and_drawn_again(
     with Image.open(path) as image:
         digests, changed = image.info, image.copy()
     changed.putpixel((100, 100), (255, 0, 0, 255))
-    changed.info = digests
-    changed.save(path)
+    kept = PngImagePlugin.PngInfo()
+    for name in ("Numbers", "Pixels"):
+        kept.add_text(name, digests[name])
+    changed.save(path, pnginfo=kept)
     assert script("results", ["--check", "true", "--root", str(copy)]) == 1
     assert "stale: docs/results/bandit/adaptation.png" in capsys.readouterr().out
     assert script("results", ["--root", str(copy)]) == 0
@@ -101,6 +104,40 @@ def test_a_field_without_a_number_is_an_error(
     assert f"{{{field}}}" in capsys.readouterr().err
 
 
+def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(script: Script, tmp_path: Path) -> None:
+    run, experiment = tmp_path / "run", tmp_path / "docs/results/cheetah"
+    (run / "best").mkdir(parents=True)
+    shutil.copy(RESULTS / "half-cheetah-vel/config.yaml", run)
+    progress = [f"{k},{k},{k + 1.5},{400 * (k + 1)},1.0,0.5,1.5" for k in range(250)]
+    head = "iteration,return_before,return_after,env_steps,sampling_s,adaptation_s,meta_update_s"
+    (run / "progress.csv").write_text("\n".join([head, *progress, ""]))
+    returns = np.random.default_rng(0).normal(size=(2, 4, 5)) + np.array([0.0, 3.0])[:, None, None]
+    settings = {"checkpoint": "best", "iteration": 200, "episodes": 5, "rates": [0.1, 0.05], "seed": 1000}
+    means = {"return_mean": returns.mean((1, 2)).tolist(), "return_interval95": [0.5, None], "tasks": [{}] * 4}
+    (run / "best/evaluation.json").write_text(json.dumps(settings | means))
+    np.savez(run / "best/evaluation.npz", returns=returns)
+    argv = ["--run", str(run), "--experiment", "cheetah", "--name", "seed-1", "--root", str(tmp_path)]
+    for _ in range(2):  # the second time in the place of the first
+        assert script("store_run", [*argv, "--commit", "0123456789abcdef"]) == 0
+    first, gain = rows_of(experiment / "results.csv")
+    assert (first["commit"], first["rates"], first["tasks"]) == ("0123456789", "0.1 0.05", "4")
+    assert (first["iterations"], first["env_steps"], first["minutes"]) == ("250", "100000", "12.5")
+    np.testing.assert_array_equal(values(first), returns.mean((1, 2)))
+    assert (first["interval_0"], first["interval_1"]) == ("0.5", "nan")
+    gains = returns.mean(-1)[1] - returns.mean(-1)[0]
+    assert gain["measure"] == "gain"
+    np.testing.assert_allclose(float(gain["interval_1"]), 1.96 * gains.std(ddof=1) / 2)
+    curve = rows_of(experiment / "curves.csv")
+    assert (len(curve), curve[-1]["iteration"], curve[-1]["env_steps"]) == (84, "250", "100000")
+    assert float(curve[-1]["return_after"]) == 248 + 1.5
+    assert float(curve[0]["return_before"]) == 0.0
+    named = yaml.safe_load((experiment / "configurations.yaml").read_text())
+    assert named == {"seed-1": yaml.safe_load((run / "config.yaml").read_text())}
+    with (run / "config.yaml").open("a") as file:
+        file.write("device: cuda\n")
+    assert script("store_run", [*argv, "--commit", "0123456789abcdef"]) == 2
+
+
 @each_experiment
 def test_every_run_has_a_configuration_that_loads_and_the_commit_of_its_numbers(folder: Path, tmp_path: Path) -> None:
     stored = folder / "configurations.yaml"
@@ -115,7 +152,7 @@ def test_every_run_has_a_configuration_that_loads_and_the_commit_of_its_numbers(
         load_config(path)
     for row in rows_of(folder / "results.csv"):
         assert re.fullmatch(r"[0-9a-f]{10}", row["commit"])
-        assert row["source"].startswith("docs/results/")
+        assert not row.get("source") or row["source"].startswith("docs/results/")
 
 
 @each_experiment

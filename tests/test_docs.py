@@ -118,6 +118,8 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("check_env", []),
         ("export", []),
         ("sweep", []),
+        ("results", []),
+        ("store_run", []),
     ]:
         with pytest.raises(SystemExit):
             script(name, [*about, "--help"])

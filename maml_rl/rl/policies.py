@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from maml_rl.core.initialisation import linear_layers
 from maml_rl.core.types import Params
 from maml_rl.rl.distributions import Categorical, DiagonalGaussian, Distribution
 
@@ -181,13 +181,8 @@ def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.
 
 
 def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype, output_scale: float) -> Params:
-    """Xavier-uniform weights, U[-b, b] with b = sqrt(6 / (in + out)) (Glorot and Bengio, 2010); zero biases."""
-    params: Params = {}
-    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        bound = math.sqrt(6 / (fan_in + fan_out))
-        uniform = torch.rand(fan_out, fan_in, generator=generator, dtype=torch.float64)
-        params[f"layer{layer}.weight"] = ((2 * uniform - 1) * bound).to(dtype)
-        params[f"layer{layer}.bias"] = torch.zeros(fan_out, dtype=dtype)
+    """Xavier-uniform weights, the last layer's scaled; zero biases."""
+    params = linear_layers(sizes, generator, dtype)
     params[f"layer{len(sizes) - 2}.weight"] *= output_scale
     return params
 

@@ -53,4 +53,4 @@ def registered(name: str) -> Registered:
     if not (inspect.isclass(system) and System in system.__mro__):
         raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
     options = getattr(system, "Options", EvaluationOptions)
-    return Registered(name, config, system, options)
+    return Registered(name, config, module.System, options)

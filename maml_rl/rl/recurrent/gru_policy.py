@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import linear, one_hot
 
+from maml_rl.core.initialisation import linear_layers
 from maml_rl.core.types import Memory, Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.policies import ACTIVATIONS, PolicyConfig, policy_for
@@ -139,7 +140,7 @@ def recurrent_for(config: RecurrentConfig, observations: gym.Space[Any], actions
 
     def initial(generator: Generator, dtype: torch.dtype) -> Params:
         drawn = {
-            **_initial_encoder(sizes, generator),
+            **linear_layers(sizes, generator, torch.float64, _xavier, "encoder"),
             **_initial_gru(sizes[-1], config.units, generator),
             **{_HEAD + name: leaf for name, leaf in head.initial(generator, torch.float64).items()},
             "value.weight": torch.zeros(1, config.units),
@@ -206,26 +207,17 @@ def _joined(observations: Tensor, codes: Tensor, rewards: Tensor, starts: Tensor
     return torch.cat([observations, codes, rewards[..., None], starts[..., None]], dim=-1)
 
 
-def _initial_encoder(sizes: Sequence[int], generator: Generator) -> Params:
-    """Xavier-uniform weights (Glorot and Bengio, 2010), zero biases."""
-    params: Params = {}
-    for layer in range(len(sizes) - 1):
-        params[f"encoder{layer}.weight"] = _xavier(sizes[layer + 1], sizes[layer], generator)
-        params[f"encoder{layer}.bias"] = torch.zeros(sizes[layer + 1])
-    return params
-
-
 def _initial_gru(inputs: int, units: int, generator: Generator) -> Params:
     """For each of the three gates Xavier-uniform input weights and orthogonal recurrent ones (Duan et al., 2016)."""
     square = torch.empty(units, units, dtype=torch.float64)
     return {
-        "gru.weight_ih": torch.cat([_xavier(units, inputs, generator) for _ in range(3)]),
+        "gru.weight_ih": torch.cat([_xavier((units, inputs), inputs, units, generator) for _ in range(3)]),
         "gru.weight_hh": torch.cat([torch.nn.init.orthogonal_(square.clone(), generator=generator) for _ in range(3)]),
         "gru.bias_ih": torch.zeros(3 * units),
         "gru.bias_hh": torch.zeros(3 * units),
     }
 
 
-def _xavier(rows: int, columns: int, generator: Generator) -> Tensor:
-    empty = torch.empty(rows, columns, dtype=torch.float64)
-    return torch.nn.init.xavier_uniform_(empty, generator=generator)
+def _xavier(shape: Sequence[int], fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+    """As PyTorch draws it (Glorot and Bengio, 2010)."""
+    return torch.nn.init.xavier_uniform_(torch.empty(*shape, dtype=torch.float64), generator=generator)

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from maml_rl.core.initialisation import Draw, xavier_uniform
+from maml_rl.core.initialisation import Draw, linear_layers, xavier_uniform
 from maml_rl.core.types import Params
 from maml_rl.supervised.networks.network import Architecture, Network, NetworkConfig, activation_of, weights_of
 
@@ -18,13 +17,6 @@ __all__ = ["MLP", "mlp"]
 def mlp(sizes: Sequence[int], activation: Callable[[Tensor], Tensor] = F.relu, draw: Draw = xavier_uniform) -> Network:
     """Linear layers of these sizes with the activation between them; biases start at 0."""
 
-    def initial(generator: Generator, dtype: torch.dtype) -> Params:
-        params: Params = {}
-        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            params[f"layer{layer}.weight"] = draw((fan_out, fan_in), fan_in, fan_out, generator).to(dtype)
-            params[f"layer{layer}.bias"] = torch.zeros(fan_out, dtype=dtype)
-        return params
-
     def apply(params: Params, inputs: Tensor, step: int, running: Params | None) -> tuple[Tensor, Params]:
         hidden = inputs.flatten(1)
         for layer in range(len(sizes) - 1):
@@ -32,6 +24,9 @@ def mlp(sizes: Sequence[int], activation: Callable[[Tensor], Tensor] = F.relu, d
             if layer < len(sizes) - 2:
                 hidden = activation(hidden)
         return hidden, {}
+
+    def initial(generator: Generator, dtype: torch.dtype) -> Params:
+        return linear_layers(sizes, generator, dtype, draw)
 
     return Network(initial, apply, lambda dtype: {}, head=f"layer{len(sizes) - 2}.")
 

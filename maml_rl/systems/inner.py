@@ -97,14 +97,14 @@ class InnerConfig:
 
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
-        found = []
+        remarks = []
         if self.mode != "implicit":
-            found += changed_in_vain("inner", self, ("cg_iterations", "damping"), f"`inner.mode` {self.mode!r}")
+            remarks += changed_in_vain("inner", self, ("cg_iterations", "damping"), f"`inner.mode` {self.mode!r}")
         if self.rule != "momentum":
-            found += changed_in_vain("inner", self, ("momentum",), f"`inner.rule` {self.rule!r}")
+            remarks += changed_in_vain("inner", self, ("momentum",), f"`inner.rule` {self.rule!r}")
         if self.learned_rates == "per_scalar" and not isinstance(self.learning_rate, (int, float)):
-            found.append("only the first `inner.learning_rate` counts: rates per scalar are the same at each step.")
-        return found
+            remarks.append("only the first `inner.learning_rate` counts: rates per scalar are the same at each step.")
+        return remarks
 
 
 def schedule_of(rate: LearningRate | Sequence[float]) -> Schedule:

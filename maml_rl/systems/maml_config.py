@@ -158,16 +158,13 @@ class Config(RunConfig):
         return None if self.outer.final_learning_rate is None else "outer.final_learning_rate"
 
     def _require_objective(self) -> None:
-        """The objective, at both ends of its annealing, must go with the path's length and with the mode."""
-        for epoch in (0, self.outer.annealing_epochs):
-            objective = objective_at(self.outer, epoch)
-            try:
-                objective.points(self.inner.steps)
-            except ValueError as error:
-                raise ValueError(
-                    f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}"
-                ) from None
-            require_compatible(inner_mode(self.inner), inner_rule(self.inner), objective)
+        """The objective must go with the path's length and with the mode from the first epoch on."""
+        objective = objective_at(self.outer, 0)
+        try:
+            objective.points(self.inner.steps)
+        except ValueError as error:
+            raise ValueError(f"`outer.objective` does not go with `inner.steps` {self.inner.steps}: {error}") from None
+        require_compatible(inner_mode(self.inner), inner_rule(self.inner), objective)
 
     def _require_undifferentiated(self) -> None:
         """A displacement says nothing of what has no place on the adaptation path, nor of other points than its end."""

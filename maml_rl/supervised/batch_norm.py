@@ -67,7 +67,7 @@ def batch_norm(keeps_statistics: bool = False, steps: int = 1) -> BatchNorm:
 
 def no_norm() -> BatchNorm:
     """The identity."""
-    return BatchNorm((), lambda *about: {}, lambda *about: {}, lambda params, name, inputs, step, running: (inputs, {}))
+    return BatchNorm((), lambda *layer: {}, lambda *layer: {}, lambda params, name, inputs, step, running: (inputs, {}))
 
 
 def moved_statistics(running: Params, seen: Params, step: int) -> Params:

@@ -32,7 +32,7 @@ def entries(source: Path) -> "dict[str, Callable[[], bytes]]":
         ValueError: neither a folder nor an archive, or one without images.
     """
     if source.is_dir():
-        readers = {
+        files = {
             path.relative_to(source).as_posix(): path.read_bytes
             for path in sorted(source.rglob("*"))
             if path.suffix.lower() in ENDINGS
@@ -43,12 +43,12 @@ def entries(source: Path) -> "dict[str, Callable[[], bytes]]":
         except _DAMAGED as error:
             raise ValueError(f"{source} is damaged: {error}.") from error
         names = sorted(name for name in archive.namelist() if PurePosixPath(name).suffix.lower() in ENDINGS)
-        readers = {name: partial(archive.read, name) for name in names if "__MACOSX" not in name}
+        files = {name: partial(archive.read, name) for name in names if "__MACOSX" not in name}
     else:
         raise ValueError(f"{source} is neither a folder nor a readable zip archive.")
-    if not readers:
+    if not files:
         raise ValueError(f"there are no images ({', '.join(ENDINGS)}) in {source}.")
-    return readers
+    return files
 
 
 def decode(

@@ -62,14 +62,14 @@ def _located(folder: str | None, download: bool) -> list[Path]:
     place = Path(folder or os.environ.get("MAML_RL_OMNIGLOT") or (_default_folder() if download else ""))
     if not folder and place == Path():
         raise ValueError("say where the images are: --data FOLDER with images_background and images_evaluation.")
-    places: list[Path] = []
+    sources: list[Path] = []
     for part in PARTS:
         candidates = [place / part, place / f"{part}.zip"]
         there = [path for path in candidates if path.exists()]
         if not there and not download:
             raise ValueError(f"{place} has neither {part} nor {part}.zip.")
-        places.append(there[0] if there else _downloaded(part, place))
-    return places
+        sources.append(there[0] if there else _downloaded(part, place))
+    return sources
 
 
 def _default_folder() -> Path:

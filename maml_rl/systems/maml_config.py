@@ -157,12 +157,10 @@ class Config(RunConfig):
         return None if self.outer.final_learning_rate is None else "outer.final_learning_rate"
 
     def _require_objective(self) -> None:
-        """The objective, at both ends of its annealing, must go with the path's length and with the mode."""
+        """The objective must go with the path's length and with the mode from the first epoch on."""
         outer = self.outer
         require_objective(outer.objective, outer.annealing_epochs, self.inner.steps)
-        for epoch in (0, outer.annealing_epochs):
-            objective = outer.objective_at(epoch)
-            require_compatible(inner_mode(self.inner), inner_rule(self.inner), objective)
+        require_compatible(inner_mode(self.inner), inner_rule(self.inner), outer.objective_at(0))
 
     def _require_undifferentiated(self) -> None:
         """A displacement says nothing of what has no place on the adaptation path, nor of other points than its end."""

@@ -44,11 +44,11 @@ def _closed_forms(problem: tuple[Tensor, ...], steps: int) -> tuple[Tensor, Tens
 def test_both_modes_have_their_closed_forms_and_the_known_gap(steps: int) -> None:
     problem = _problem(0)
     implicit_form, unrolled_form, gap = _closed_forms(problem, steps)
-    found = _vector_product(implicit(SIZE), steps, problem)
+    implied = _vector_product(implicit(SIZE), steps, problem)
     through = _vector_product(unrolled(), steps, problem)
-    torch.testing.assert_close(found, implicit_form, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(implied, implicit_form, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(through, unrolled_form, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(through - found, gap, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(through - implied, gap, rtol=1e-7, atol=1e-10)
     assert gap.norm() > 1e-3 or steps == 20
 
 
@@ -68,8 +68,8 @@ def test_a_strong_pull_gives_the_first_order_gradient() -> None:
     plain = start.clone().requires_grad_()
     path = adapt({"x": plain}, [(matrix, vector)], quadratic, sgd(constant(RATE)), mode=first_order())
     (first,) = torch.autograd.grad(path[-1].params["x"] @ cotangent, plain)
-    found = [_vector_product(implicit(SIZE), 5, problem, lam, 0.5 / lam) for lam in (1e2, 1e4, 1e6)]
-    errors = [float((result - first).norm()) for result in found]
+    products = [_vector_product(implicit(SIZE), 5, problem, lam, 0.5 / lam) for lam in (1e2, 1e4, 1e6)]
+    errors = [float((result - first).norm()) for result in products]
     assert errors[0] > 10 * errors[1] > 100 * errors[2] > 0
 
 
@@ -114,6 +114,21 @@ def test_at_the_minimum_the_derivatives_are_those_of_finite_differences() -> Non
 
     inputs = (start.requires_grad_(), (0.3 * draw(11)(SIZE)).requires_grad_())
     assert torch.autograd.gradcheck(value, inputs, eps=1e-6, atol=1e-8)
+
+
+def test_the_fixed_point_is_that_of_the_last_steps_loss() -> None:
+    """Step k descends (1 + k) loss, and the path begins at step 2: the last of two steps has the curvature 4 A."""
+    matrix, vector, start, cotangent = _problem(13)
+    start.requires_grad_()
+
+    def growing(params: Params, batch: Quadratic, meta: Meta, step: int) -> tuple[Tensor, tuple[()]]:
+        return (1 + step) * quadratic(params, batch, meta, step)[0], ()
+
+    rule = proximal_sgd(constant(RATE), LAM)
+    path = adapt({"x": start}, [(matrix, vector)] * 2, growing, rule, mode=implicit(SIZE), first_step=2)
+    (slope,) = torch.autograd.grad(path[-1].params["x"] @ cotangent, start)
+    expected = LAM * torch.linalg.solve(4 * matrix + LAM * torch.eye(SIZE, dtype=torch.float64), cotangent)
+    torch.testing.assert_close(slope, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "one for each task"])
@@ -233,16 +248,16 @@ def test_tasks_without_a_minimum_are_counted_and_of_first_order() -> None:
 @pytest.mark.parametrize("damping", [0.5, 5.0])
 def test_damping_is_a_stronger_pull_in_the_derivative(damping: float) -> None:
     matrix, _, _, cotangent = problem = _problem(6)
-    found = _vector_product(implicit(SIZE, damping), 3, problem)
+    product = _vector_product(implicit(SIZE, damping), 3, problem)
     pull = LAM * (1 + damping)
     expected = pull * torch.linalg.solve(matrix + pull * torch.eye(SIZE, dtype=torch.float64), cotangent)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(product, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_where_a_later_direction_has_no_curvature_the_solution_so_far_counts() -> None:
     """diag(2, -3): A = diag(4, -1) has p'Ap > 0 along the first direction and not along the second."""
     matrix = torch.diag(torch.tensor([2.0, -3.0], dtype=torch.float64))
     zero, cotangent = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    found = _vector_product(implicit(2), 1, (matrix, zero, zero, cotangent))
+    product = _vector_product(implicit(2), 1, (matrix, zero, zero, cotangent))
     # One step of conjugate gradient on A x = g: x = (g'g / g'Ag) g, times lam.
-    torch.testing.assert_close(found, LAM * (2 / 3) * cotangent, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(product, LAM * (2 / 3) * cotangent, rtol=1e-9, atol=1e-11)

@@ -21,7 +21,7 @@ def _quadratic_divergence(start: Tensor, point: Tensor) -> float:
 def test_a_linear_loss_moves_to_the_radius_along_the_natural_gradient() -> None:
     start, slope = torch.zeros(2, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
     settings = TrustRegion(radius=0.02, damping=0.0)
-    found, report = trust_region_step(
+    reached, report = trust_region_step(
         start,
         (0.0, 0.0),
         slope,
@@ -31,7 +31,7 @@ def test_a_linear_loss_moves_to_the_radius_along_the_natural_gradient() -> None:
     )
     natural = torch.linalg.solve(CURVATURE, slope)
     expected = -math.sqrt(2 * 0.02 / float(slope @ natural)) * natural
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(reached, expected, rtol=1e-10, atol=1e-12)
     assert report.accepted
     assert report.tried == 1
     assert report.divergence_after == pytest.approx(0.02)
@@ -39,7 +39,7 @@ def test_a_linear_loss_moves_to_the_radius_along_the_natural_gradient() -> None:
 
 def test_lengths_shrink_until_the_divergence_fits() -> None:
     start, slope = torch.zeros(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
-    found, report = trust_region_step(
+    reached, report = trust_region_step(
         start,
         (0.0, 0.0),
         slope,
@@ -50,7 +50,7 @@ def test_lengths_shrink_until_the_divergence_fits() -> None:
     # 0.8^(2 j) * 3 <= 1 first at j = 3.
     assert report.tried == 4
     assert report.divergence_after <= 0.01
-    assert float(found[0]) == pytest.approx(-math.sqrt(0.02) * 0.8**3)
+    assert float(reached[0]) == pytest.approx(-math.sqrt(0.02) * 0.8**3)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_lengths_shrink_until_the_divergence_fits() -> None:
 def test_a_rejected_search_gives_the_very_same_parameters_back(answer: tuple[float, float]) -> None:
     start = torch.tensor([0.1, 0.2], dtype=torch.float64)
     before, tried = start.clone(), []
-    found, report = trust_region_step(
+    reached, report = trust_region_step(
         start,
         (0.0, 0.0),
         torch.ones(2, dtype=torch.float64),
@@ -67,7 +67,7 @@ def test_a_rejected_search_gives_the_very_same_parameters_back(answer: tuple[flo
         lambda x: (tried.append(1), answer)[1],
         TrustRegion(),
     )
-    assert found is start
+    assert reached is start
     assert torch.equal(start, before)
     assert not report.accepted
     assert len(tried) == report.tried == 15

@@ -26,10 +26,10 @@ needs_omniglot = pytest.mark.skipif(not REAL, reason="MAML_RL_OMNIGLOT names no 
 def _made(counts: tuple[int, ...] = (4, 3, 5, 4), size: int = 6, channels: int = 1) -> ImageClasses:
     """Every image has pixels of its own: class * 40 + image * 5 + a pattern."""
     pixels = []
-    for kind, count in enumerate(counts):
+    for index, count in enumerate(counts):
         for image in range(count):
             pattern = np.arange(size * size * channels).reshape(size, size, channels) % 5
-            pixels.append(kind * 40 + image * 5 + pattern)
+            pixels.append(index * 40 + image * 5 + pattern)
     return ImageClasses(np.stack(pixels).astype(np.uint8), np.array(counts), [f"class{k}" for k in range(len(counts))])
 
 
@@ -39,12 +39,12 @@ def _everywhere(classes: int) -> dict[str, np.ndarray]:
 
 def _folder(path: Path, classes: int = 6, images: int = 3, split: bool = False, size: int = 20) -> Path:
     rng = np.random.default_rng(0)
-    for kind in range(classes):
-        part = ("train", "val", "test")[kind % 3] if split else ""
-        (path / part / f"kind{kind}").mkdir(parents=True)
+    for index in range(classes):
+        part = ("train", "val", "test")[index % 3] if split else ""
+        (path / part / f"class{index}").mkdir(parents=True)
         for image in range(images):
             pixels = rng.integers(0, 255, (size, size, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(path / part / f"kind{kind}" / f"{image}.png")
+            Image.fromarray(pixels).save(path / part / f"class{index}" / f"{image}.png")
     return path
 
 
@@ -60,16 +60,16 @@ def test_tasks_hold_the_images_they_name() -> None:
     for task in range(50):
         chosen = tasks.parameters["classes"][task]
         assert len(set(chosen)) == 3
-        for way, kind in enumerate(chosen):
+        for way, index in enumerate(chosen):
             parts = [tasks.support.inputs[task, way : way + 1], tasks.query.inputs[task, 2 * way : 2 * way + 2]]
-            found = []
+            matches = []
             for picture in torch.cat(parts):
                 pixels = (picture[0] * 255).round().numpy().astype(np.uint8)
-                own = images.pixels[starts[kind] : starts[kind] + images.counts[kind], :, :, 0]
+                own = images.pixels[starts[index] : starts[index] + images.counts[index], :, :, 0]
                 (match,) = np.flatnonzero((own == pixels).all((1, 2)))
-                found.append(match)
-            assert len(set(found)) == 3  # support and query never share an image
-            seen |= {(kind, each) for each in found}
+                matches.append(match)
+            assert len(set(matches)) == 3  # support and query never share an image
+            seen |= {(index, each) for each in matches}
     assert len(seen) == sum(images.counts)  # and every image has its turn
 
 
@@ -80,8 +80,8 @@ def test_rotations_turn_whole_classes_in_their_splits_only() -> None:
     starts = np.concatenate([[0], np.cumsum(images.counts)[:-1]])
     for task in range(40):
         for way in range(2):
-            kind, turns = tasks.parameters["classes"][task, way], tasks.parameters["turns"][task, way]
-            own = images.pixels[starts[kind] : starts[kind] + images.counts[kind], :, :, 0]
+            index, turns = tasks.parameters["classes"][task, way], tasks.parameters["turns"][task, way]
+            own = images.pixels[starts[index] : starts[index] + images.counts[index], :, :, 0]
             turned = np.rot90(own, turns, (1, 2))
             for part in (tasks.support, tasks.query):
                 pixels = (part.inputs[task, way, 0] * 255).round().numpy().astype(np.uint8)
@@ -117,7 +117,7 @@ def test_class_folders_are_read_resized_and_shared_out(tmp_path: Path) -> None:
     distribution = class_folders(str(source), ways=2, size=8)
     tasks = distribution.sample(np.random.default_rng(0), 3, 1, 2, "test")
     assert tasks.support.inputs.shape == (3, 2, 3, 8, 8)
-    with Image.open(source / "kind0" / "0.png") as image:
+    with Image.open(source / "class0" / "0.png") as image:
         expected = np.asarray(image.convert("RGB").resize((8, 8), Image.Resampling.LANCZOS))
     decoded = decode(source, 8, 3, lambda path: str(path.parent))
     assert (decoded.pixels[0] == expected).all()
@@ -133,7 +133,7 @@ def test_folders_named_after_splits_are_the_splits(tmp_path: Path) -> None:
     names = np.array(distribution._names)
     for split, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
         assert {name.split("/")[0] for name in names[distribution._splits[split]]} == {folder}  # type: ignore[index]
-    for stray, told in (("preview.png", "some lie in .* itself"), ("more/kind0/0.png", "lies in none of them")):
+    for stray, told in (("preview.png", "some lie in .* itself"), ("more/class0/0.png", "lies in none of them")):
         (source / stray).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(next((source / "train").rglob("*.png")), source / stray)
         with pytest.raises(ValueError, match=told):
@@ -172,7 +172,7 @@ def test_decoded_images_are_cached_until_the_files_change(tmp_path: Path) -> Non
     (stored,) = (tmp_path / "cache").iterdir()
     stored.write_bytes(stored.read_bytes()[:100])  # a damaged cache is made anew
     assert (cached(source, "key", make, tmp_path / "cache").pixels == first.pixels).all()
-    (source / "kind0" / "0.png").unlink()
+    (source / "class0" / "0.png").unlink()
     assert len(cached(source, "key", make, tmp_path / "cache").pixels) == len(first.pixels) - 1
     assert len(calls) == 3
 
@@ -202,16 +202,16 @@ def test_damage_anywhere_in_an_archive_or_in_the_cache_is_no_crash(tmp_path: Pat
         for place in rng.integers(len(broken), size=4):
             broken[place] = rng.integers(256)
         kept.write_bytes(broken)
-        found = cached(source, "key", made, tmp_path / "cache")
-        assert np.array_equal(found.pixels, expected.pixels)
-        assert found.counts.tolist() == expected.counts.tolist()
-        assert found.names == expected.names
+        images = cached(source, "key", made, tmp_path / "cache")
+        assert np.array_equal(images.pixels, expected.pixels)
+        assert images.counts.tolist() == expected.counts.tolist()
+        assert images.names == expected.names
 
 
 def test_missing_and_damaged_data_are_named(tmp_path: Path) -> None:
     source = _folder(tmp_path / "data")
-    (source / "kind0" / "0.png").write_bytes(b"not an image")
-    with pytest.raises(ValueError, match=r"kind0/0\.png .* is damaged"):
+    (source / "class0" / "0.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"class0/0\.png .* is damaged"):
         class_folders(str(source), ways=2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):
@@ -237,7 +237,7 @@ def test_archives_are_downloaded_and_checked(tmp_path: Path, monkeypatch: pytest
     for part in omniglot.PARTS:
         (tmp_path / "site" / f"{part}.zip").write_bytes(content)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *about: None)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
     right = f"md5:{hashlib.md5(content).hexdigest()}"
     monkeypatch.setattr(omniglot, "CHECKSUMS", {omniglot.PARTS[0]: right, omniglot.PARTS[1]: "md5:" + "0" * 32})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -225,6 +225,8 @@ def test_running_statistics_are_part_of_the_state(letters: dict[str, Any]) -> No
     config = Config(**{**letters, "network": NetworkConfig(id="conv4", filters=4, norm="running", norm_steps=1)})
     system, state = System(config), trained(config, 3)
     assert set(state["statistics"]) == {f"block{i}.norm.{name}" for i in range(4) for name in ("mean", "var")}
+    before = system.initial_state()["statistics"]
+    assert not any(torch.equal(leaf, before[name]) for name, leaf in state["statistics"].items())
     moved = {**state, "statistics": {name: leaf + 0.5 for name, leaf in state["statistics"].items()}}
     tasks = system.draw(0, 2, 2, 5, "test")
     plain, shifted = (system.predict([each], tasks, tasks.query.inputs, 1) for each in (state, moved))

@@ -38,6 +38,10 @@ IMPLICIT: dict[str, Any] = {"mode": "implicit", "proximal": 1.0}
             {"inner": InnerConfig(steps=0), "outer": OuterConfig(objective="uniform")},
             "does not go with `inner.steps` 0",
         ),
+        (
+            {"inner": InnerConfig(steps=0), "outer": OuterConfig(objective="annealed")},
+            "does not go with `inner.steps` 0",
+        ),
         ({"inner": InnerConfig(steps=2), "outer": OuterConfig(objective=[0.5, 0.5])}, "K \\+ 1 = 3 entries"),
         ({"inner": InnerConfig(adapts="context")}, "`inner.adapts` 'context' is for policies"),
         ({"epoch": 5, "report_every": 2}, "must be a multiple"),

@@ -46,6 +46,8 @@ class Lines:
             support -= 1
         if self.fault == "tuple":
             return x, y
+        if self.fault == split:
+            raise ValueError(f"there are no lines to {split} on")
         if self.fault == "index":
             raise IndexError("no such line")
         if self.fault == "parameters":
@@ -102,6 +104,8 @@ def test_a_distribution_from_elsewhere_plugs_in(lines: str) -> None:
         ("inputs", "support inputs must be"),
         ("examples", "support inputs must be"),
         ("targets", "support targets must be"),
+        ("validation", "no lines to validation on"),
+        ("test", "no lines to test on"),
         ("index", "`sample` failed: IndexError: no such line"),
         ("shape", "`input_shape` must be a tuple of sizes, got 1"),
         ("parameters", r"parameter 'slope' must be \[N, ...\], N = 1, got \(\)"),

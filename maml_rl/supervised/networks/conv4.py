@@ -120,10 +120,14 @@ def _require(config: NetworkConfig, adaptation: Adaptation) -> None:
         )
 
 
+def _without_effect(config: NetworkConfig) -> dict[str, tuple[str, ...]]:
+    return {"`network.norm` 'none'": ("norm_steps", "adapt_norm")} if config.norm == "none" else {}
+
+
 CONV4 = Architecture(
-    ("filters", "downsampling", "activation", "norm", "norm_steps", "adapt_norm", "initial_std"),
-    _build,
-    _require,
-    lambda config: {"`network.norm` 'none'": ("norm_steps", "adapt_norm")} if config.norm == "none" else {},
-    lambda config: {"norm": config.norm},
+    options=("filters", "downsampling", "activation", "norm", "norm_steps", "adapt_norm", "initial_std"),
+    build=_build,
+    require=_require,
+    without_effect=_without_effect,
+    settings=lambda config: {"norm": config.norm},
 )

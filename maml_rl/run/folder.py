@@ -134,6 +134,7 @@ def _metrics_meaning(registered: Registered, system: System[Any, Any]) -> dict[s
         "measure": system.measure.name,
         "higher_is_better": system.measure.higher_is_better,
         "label": system.measure.title,
+        "digits": system.measure.digits,
         "learning_curve": system.roles.learning_curve,
         "totals": list(system.roles.totals),
     }

@@ -14,7 +14,17 @@ from maml_rl.core.schedules import Schedule, listed
 from maml_rl.core.types import Rule
 from maml_rl.systems.settings import changed_in_vain, require
 
-__all__ = ["FirstThen", "InnerConfig", "LearningRate", "inner_mode", "inner_rule", "moves", "schedule_of"]
+__all__ = [
+    "FirstThen",
+    "InnerConfig",
+    "LearningRate",
+    "inner_mode",
+    "inner_rule",
+    "moves",
+    "rates_used",
+    "require_rates",
+    "schedule_of",
+]
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,26 @@ def schedule_of(rate: LearningRate | Sequence[float]) -> Schedule:
     if isinstance(rate, FirstThen):
         return listed([rate.first, rate.then])
     return listed([rate] if isinstance(rate, (int, float)) else rate)
+
+
+def rates_used(inner: InnerConfig, steps: int, rates: Sequence[float] | None) -> list[float] | str:
+    """The learning rate of each of `steps` inner steps: those given, the configuration's, or that they are learned."""
+    if rates is None and inner.learned_rates:
+        return "learned"
+    schedule = schedule_of(inner.learning_rate if rates is None else rates)
+    return [schedule(step) for step in range(steps)]
+
+
+def require_rates(steps: int | None, rates: Sequence[float] | None) -> None:
+    """Raises `ValueError` unless learning rates, where they are given, are such numbers and no more than the steps."""
+    if rates is None:
+        return
+    try:
+        listed(rates)
+    except ValueError as error:
+        raise ValueError(f"`learning_rates`: {error}") from None
+    if steps is not None and len(rates) > max(steps, 1):
+        raise ValueError(f"`learning_rates` has {len(rates)} entries, there are {steps} gradient steps.")
 
 
 def moves(inner: InnerConfig, head: Callable[[str], bool], context: str = "context") -> Callable[[str], bool]:

@@ -1,14 +1,12 @@
 """Options of an evaluation of supervised meta-learning, and what its report says of how it was done."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from maml_rl.core.schedules import listed
 from maml_rl.supervised.networks import architecture_of
 from maml_rl.supervised.task_distribution import TaskBatch
 from maml_rl.systems.evaluation import EvaluationOptions
-from maml_rl.systems.inner import schedule_of
+from maml_rl.systems.inner import rates_used, require_rates
 from maml_rl.systems.maml_config import Config
 
 __all__ = ["MAMLOptions", "described_tasks", "protocol_of", "resolved", "settings_of"]
@@ -35,11 +33,7 @@ class MAMLOptions(EvaluationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learning_rates is not None:
-            try:
-                listed(self.learning_rates)
-            except ValueError as error:
-                raise ValueError(f"`learning_rates`: {error}") from None
+        require_rates(None, self.learning_rates)
 
     @classmethod
     def least(cls) -> dict[str, int]:
@@ -60,8 +54,7 @@ def resolved(options: MAMLOptions, config: Config) -> MAMLOptions:
     """
     steps = config.test.steps if options.steps is None else options.steps
     rates = options.learning_rates
-    if rates is not None and len(rates) > max(steps, 1):
-        raise ValueError(f"`learning_rates` has {len(rates)} entries, there are {steps} gradient steps.")
+    require_rates(steps, rates)
     return MAMLOptions(
         steps=steps,
         tasks=options.tasks or TASKS,
@@ -79,7 +72,7 @@ def settings_of(config: Config, options: MAMLOptions, arguments: dict[str, Any])
         "distribution": config.distribution.id,
         "arguments": arguments,
         **architecture_of(config.network.id).settings(config.network),
-        "learning_rates": _rates(config, options.steps or 0, options.learning_rates),
+        "learning_rates": rates_used(config.inner, options.steps or 0, options.learning_rates),
     }
 
 
@@ -99,11 +92,3 @@ def described_tasks(tasks: TaskBatch) -> list[dict[str, Any]]:
     """What is known of each of the N tasks, as plain values."""
     columns = {name: values.tolist() for name, values in tasks.parameters.items()}
     return [{name: values[task] for name, values in columns.items()} for task in range(len(tasks.query.inputs))]
-
-
-def _rates(config: Config, steps: int, rates: Sequence[float] | None) -> list[float] | str:
-    """The learning rate of each inner step, or that they are learned."""
-    if rates is None and config.inner.learned_rates:
-        return "learned"
-    schedule = schedule_of(config.inner.learning_rate) if rates is None else listed(rates)
-    return [schedule(step) for step in range(steps)]

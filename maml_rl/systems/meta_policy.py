@@ -22,7 +22,7 @@ from maml_rl.rl.policies import PolicyConfig, policy_for
 from maml_rl.rl.policy_learner import POLICY, PolicyLearner
 from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 from maml_rl.systems.evaluation import Evaluation, Progress
-from maml_rl.systems.inner import inner_mode, inner_rule, moves, schedule_of
+from maml_rl.systems.inner import inner_mode, inner_rule, moves, rates_used, require_rates, schedule_of
 from maml_rl.systems.meta_policy_config import MetaPolicyConfig, SurrogateConfig
 from maml_rl.systems.meta_policy_use import AdaptedExporter, AdaptedRenderer
 from maml_rl.systems.policy_evaluation import AdaptationOptions, returns_of
@@ -129,9 +129,7 @@ class MetaPolicySystem(PolicySystem[ConfigT, AdaptationOptions], Generic[ConfigT
     def resolve(self, options: AdaptationOptions) -> AdaptationOptions:
         """The options with 40 tasks and 3 steps, or none of an oracle, where nothing is given."""
         steps = (0 if self.config.is_oracle else 3) if options.steps is None else options.steps
-        rates = options.learning_rates
-        if rates is not None and len(rates) > max(steps, 1):
-            raise ValueError(f"`learning_rates` has {len(rates)} entries, there are {steps} gradient steps.")
+        require_rates(steps, options.learning_rates)
         return replace(options, steps=steps, tasks=40 if options.tasks is None else options.tasks)
 
     def evaluate(
@@ -142,7 +140,7 @@ class MetaPolicySystem(PolicySystem[ConfigT, AdaptationOptions], Generic[ConfigT
         tasks, collected = self.adapt_held_out(
             states[0], steps, options.seed, options.tasks or 40, options.episodes, rates, progress
         )
-        settings = {"learning_rates": self._rates(steps, rates)}
+        settings = {"learning_rates": rates_used(self.config.inner, steps, rates)}
         return returns_of(
             collected.trajectories,
             tasks,
@@ -230,13 +228,6 @@ class MetaPolicySystem(PolicySystem[ConfigT, AdaptationOptions], Generic[ConfigT
     def _adapted(self, params: Params) -> Params:
         """Those parameters that adaptation moves."""
         return {name: leaf for name, leaf in self.policy.fresh(params).items() if self._moves(name)}
-
-    def _rates(self, steps: int, rates: Sequence[float] | None) -> list[float] | str:
-        """The learning rate of each of `steps` inner steps, or that they are learned."""
-        if rates is None and self.config.inner.learned_rates:
-            return "learned"
-        schedule = schedule_of(self.config.inner.learning_rate if rates is None else rates)
-        return [schedule(step) for step in range(steps)]
 
 
 def meta_surrogate(

@@ -11,6 +11,7 @@ from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.environments.vector import EnvironmentConfig, make_single
 from maml_rl.rl.sampling.trajectories import Trajectories
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure
+from maml_rl.systems.inner import require_rates
 
 __all__ = ["AdaptationOptions", "PolicyOptions", "returns_of"]
 
@@ -46,9 +47,7 @@ class AdaptationOptions(PolicyOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rates = self.learning_rates
-        if rates is not None and not (rates and all(0 <= rate < float("inf") for rate in rates)):
-            raise ValueError(f"`learning_rates` must be one or more finite numbers of at least 0, got {rates}.")
+        require_rates(None, self.learning_rates)
 
 
 @runtime_checkable

@@ -168,8 +168,8 @@ def _marked(curve: Line, longest: Array) -> go.Scatter:
     """The curve with markers and error bars beside those of other groups; a single point as a level over all places."""
     trace = _mean(curve)
     if len(curve.places) < len(longest) and len(curve.places) == 1:
-        values, told = np.repeat(curve.values, len(longest)), trace.customdata[0]
-        return trace.update(x=longest, y=values, customdata=[told] * len(longest), mode="lines", line_dash="dash")
+        values, interval = np.repeat(curve.values, len(longest)), trace.customdata[0]
+        return trace.update(x=longest, y=values, customdata=[interval] * len(longest), mode="lines", line_dash="dash")
     if curve.widths is not None:
         trace.error_y = {"array": curve.widths, "thickness": 1.5, "width": 4}
     return trace.update(mode="lines+markers", offsetgroup=str(curve.series))

@@ -130,7 +130,7 @@ def _of_curves(content: Content) -> Figure:
     axes.set_xlabel("gradient steps or past episodes" if episodes else "gradient steps")
     axes.set_ylabel("mean squared error" if error else "return")
     axes.set_yscale("log" if error else "linear")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # of MaxNLocator
     axes.grid(alpha=0.3, which="both" if error else "major")
     figure.legend(loc="outside right upper", fontsize=8)
     return figure

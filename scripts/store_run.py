@@ -7,7 +7,6 @@ run with this name before is replaced. Tables and figures then follow from `docs
 """
 
 import csv
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,14 +19,15 @@ import yaml
 from numpy.typing import NDArray
 
 from maml_rl.run.cli import exit_code, settings_of
+from maml_rl.run.compare import read_adaptation, read_columns, read_progress
 from maml_rl.run.errors import UsageError
+from maml_rl.run.evaluate import interval
 from maml_rl.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_ROWS = 100
 FIRST = ("run", "seed", "commit", "configuration", "evaluation", "measure", "iteration", "tasks", "episodes", "support")
 CURVE = ("return_before", "return_after", "cg_residual")
-VALIDATION = ("validation_accuracy", "validation_error")
 Row = dict[str, Any]
 Array = NDArray[np.float64]
 
@@ -64,7 +64,9 @@ def main(argv: Sequence[str]) -> int:
     experiment.mkdir(parents=True, exist_ok=True)
     store_configuration(experiment / "configurations.yaml", options.name, folder / "config.yaml")
     replace_rows(experiment / "results.csv", options.name, [{**head, **row, **training} for row in evaluations])
-    replace_rows(experiment / "curves.csv", options.name, curve_rows(options.name, progress))
+    replace_rows(
+        experiment / "curves.csv", options.name, curve_rows(options.name, progress, read_columns(folder).learning_curve)
+    )
     print(f"stored {len(evaluations)} evaluations of {options.name} in {experiment}")
     return 0
 
@@ -89,11 +91,10 @@ def progress_of(folder: Path) -> dict[str, Array]:
     Raises:
         UsageError: there is none, or it has no row.
     """
-    path = folder / "progress.csv"
-    rows = read_rows(path)
-    if not rows:
-        raise UsageError(f"{path} is missing or has no row: nothing was trained there.")
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    progress = read_progress(folder)
+    if progress is None or not progress.rows:
+        raise UsageError(f"{folder / 'progress.csv'} is missing or has no row: nothing was trained there.")
+    columns = {name: np.array([row[name] for row in progress.rows]) for name in progress.rows[0]}
     parts = [name for name in ("sampling_s", "adaptation_s", "meta_update_s") if name in columns]
     columns["seconds"] = columns.get("iteration_s", np.nansum([columns[name] for name in parts], axis=0))
     counts = np.diff(columns["iteration"] + 1, prepend=0)
@@ -115,12 +116,10 @@ def training_columns(progress: dict[str, Array]) -> Row:
     return columns | {name: f"{number:.7g}" for name, number in numbers.items()}
 
 
-def curve_rows(name: str, progress: dict[str, Array]) -> list[Row]:
-    """At most 100 rows: means over as many iterations, or of supervised runs the validations themselves."""
-    validation = next((column for column in VALIDATION if column in progress), None)
-    known = (
-        np.arange(len(progress["iteration"])) if validation is None else (~np.isnan(progress[validation])).nonzero()[0]
-    )
+def curve_rows(name: str, progress: dict[str, Array], learning_curve: str) -> list[Row]:
+    """At most 100 rows: means over as many iterations, or of a run that validates the validations themselves."""
+    known = (~np.isnan(progress[learning_curve])).nonzero()[0]
+    validates = learning_curve.startswith("validation_")
     every = max(1, int(np.ceil(len(known) / MOST_ROWS)))
     rows = []
     for end in range(len(known), 0, -every)[::-1]:
@@ -129,43 +128,39 @@ def curve_rows(name: str, progress: dict[str, Array]) -> list[Row]:
         if "env_steps" in progress:
             row["env_steps"] = int(progress["env_steps"][block[-1]])
         row["minutes"] = f"{progress['minutes'][block[-1]]:.5g}"
-        if validation is not None:
-            row[validation] = repr(float(progress[validation][block[-1]]))
+        if validates:
+            row[learning_curve] = repr(float(progress[learning_curve][block[-1]]))
         row |= {column: f"{progress[column][block].mean():.6g}" for column in CURVE if column in progress}
         rows.append(row)
     return rows
 
 
 def evaluation_rows(folder: Path) -> list[Row]:
-    """A row for each evaluation and measure; gains where the returns of single episodes are still there."""
+    """A row for each evaluation and measure, and its paired gain where a task's values are means of several."""
     rows = []
     for path in sorted(folder.rglob("evaluation.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        name = content["checkpoint"] if path.parent == folder else path.parent.relative_to(folder).as_posix()
-        head = {"evaluation": name, "iteration": content.get("iteration"), "tasks": len(content["tasks"])}
-        head |= {key: content[key] for key in ("episodes", "support") if key in content}
-        rates = content["rates"]
+        evaluation = read_adaptation(path.parent, folder.name)
+        assert evaluation is not None
+        settings, measure = evaluation.settings, evaluation.measure.name
+        own = path.parent == folder
+        head = {"evaluation": settings["checkpoint"] if own else path.parent.relative_to(folder).as_posix()}
+        head |= {"iteration": settings["iteration"], "tasks": evaluation.task_count}
+        head |= {key: settings[key] for key in ("episodes", "support") if key in settings}
+        rates = settings.get("learning_rates", "")
         rates = rates if isinstance(rates, str) else " ".join(map(str, rates[:1] if len(set(rates)) == 1 else rates))
-        head |= {"task_seed": content["seed"], "rates": rates, **content.get("references", {})}
-        measures = [key.removesuffix("_mean") for key in content if key.endswith("_mean")]
-        for measure in measures:
-            means, widths = content[f"{measure}_mean"], content[f"{measure}_interval95"]
-            rows.append({**head, "measure": measure, **_numbered(means, widths)})
-        if (arrays := path.with_suffix(".npz")).is_file() and "return" in measures:
-            returns = np.load(arrays)["returns"].mean(-1)
-            gains = returns - returns[0]
-            widths = 1.96 * gains.std(-1, ddof=1) / np.sqrt(gains.shape[-1])
-            rows.append({**head, "measure": "gain", **_numbered(gains.mean(-1), widths)})
+        head |= {"task_seed": settings["seed"], "rates": rates, **evaluation.references}
+        rows.append({**head, "measure": measure, **_numbered(evaluation.means, evaluation.intervals)})
+        rows += [{**head, "measure": name, **_numbered(*also)} for name, also in evaluation.also.items()]
+        values = np.load(path.with_suffix(".npz"))["values"]
+        if values.ndim > 2:
+            per_task = values.reshape(*values.shape[:2], -1).mean(-1)
+            rows.append({**head, "measure": "gain", **_numbered(*interval(per_task - per_task[0]))})
     return rows
 
 
-def _numbered(means: Sequence[float | None] | Array, widths: Sequence[float | None] | Array) -> Row:
+def _numbered(means: Array, widths: Array) -> Row:
     pairs = (("value", means), ("interval", widths))
-    return {f"{name}_{step}": _text(number) for name, numbers in pairs for step, number in enumerate(numbers)}
-
-
-def _text(number: float | None) -> str:
-    return "nan" if number is None else repr(float(number))
+    return {f"{name}_{step}": repr(float(number)) for name, numbers in pairs for step, number in enumerate(numbers)}
 
 
 def read_rows(path: Path) -> list[Row]:

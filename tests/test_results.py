@@ -15,6 +15,8 @@ from PIL import Image, PngImagePlugin
 
 from envs.gittins import gittins_returns
 from maml_rl.run.config import load_config
+from maml_rl.run.evaluate import write
+from maml_rl.systems.evaluation import Evaluation, Measure
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
@@ -112,18 +114,19 @@ def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(sc
     head = "iteration,return_before,return_after,env_steps,sampling_s,adaptation_s,meta_update_s"
     (run / "progress.csv").write_text("\n".join([head, *progress, ""]))
     returns = np.random.default_rng(0).normal(size=(2, 4, 5)) + np.array([0.0, 3.0])[:, None, None]
-    settings = {"checkpoint": "best", "iteration": 200, "episodes": 5, "rates": [0.1, 0.05], "seed": 1000}
-    means = {"return_mean": returns.mean((1, 2)).tolist(), "return_interval95": [0.5, None], "tasks": [{}] * 4}
-    (run / "best/evaluation.json").write_text(json.dumps(settings | means))
-    np.savez(run / "best/evaluation.npz", returns=returns)
+    settings = {"checkpoint": "best", "iteration": 200, "episodes": 5, "learning_rates": [0.1, 0.05], "seed": 1000}
+    evaluation = Evaluation(Measure("return", True), returns, [{}] * 4, settings=settings)
+    write(evaluation, run / "best")
+    columns = {"system": "maml_trpo", "measure": "return", "higher_is_better": True, "learning_curve": "return_after"}
+    (run / "metrics.json").write_text(json.dumps(columns | {"totals": ["env_steps"]}))
     argv = ["--run", str(run), "--experiment", "cheetah", "--name", "seed-1", "--root", str(tmp_path)]
     for _ in range(2):  # the second time in the place of the first
         assert script("store_run", [*argv, "--commit", "0123456789abcdef"]) == 0
     first, gain = rows_of(experiment / "results.csv")
     assert (first["commit"], first["rates"], first["tasks"]) == ("0123456789", "0.1 0.05", "4")
     assert (first["iterations"], first["env_steps"], first["minutes"]) == ("250", "100000", "12.5")
-    np.testing.assert_array_equal(values(first), returns.mean((1, 2)))
-    assert (first["interval_0"], first["interval_1"]) == ("0.5", "nan")
+    np.testing.assert_allclose(values(first), returns.mean((1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(float(first["interval_1"]), 1.96 * returns[1].mean(-1).std(ddof=1) / 2)
     gains = returns.mean(-1)[1] - returns.mean(-1)[0]
     assert gain["measure"] == "gain"
     np.testing.assert_allclose(float(gain["interval_1"]), 1.96 * gains.std(ddof=1) / 2)

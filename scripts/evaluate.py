@@ -14,14 +14,16 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from maml_rl.run import evaluate
-from maml_rl.run.cli import exit_code, option_of, refused_in_one_line, settings_of
+from maml_rl.run.cli import exit_code, refused_in_one_line, settings_of_each
+from maml_rl.run.errors import UsageError
 from maml_rl.run.finished_run import FinishedRun, open_run
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.parser import early_options
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions
 
 
 @dataclass(frozen=True)
-class Options:
+class RunChoice:
     """Which run.
 
     Attributes:
@@ -41,9 +43,11 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint, writes the files, prints the table."""
-    run = option_of(argv, "run")
-    own = EvaluationOptions if run is None else RunFolder.open(Path(run)).system.options
-    options, wanted = settings_of((Options, own), argv, __doc__ or "")
+    given, rest = early_options(argv, "run")
+    if not given["run"] and not {"--help", "-h"} & set(rest):
+        raise UsageError("say which run to evaluate: --run runs/NAME.")
+    own = RunFolder.open(Path(given["run"][-1])).system.options if given["run"] else EvaluationOptions
+    options, wanted = settings_of_each([RunChoice, own], argv, __doc__ or "")
     output = Path(options.output or options.run)
     places = {"device": options.device, "data": options.data}
     with open_run(Path(options.run), options.checkpoint, places, wanted.states) as opened:
@@ -62,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _evaluated(opened: FinishedRun, options: Options, resolved: EvaluationOptions) -> Evaluation:
+def _evaluated(opened: FinishedRun, options: RunChoice, resolved: EvaluationOptions) -> Evaluation:
     """The evaluation, with how it was done."""
     began = time.perf_counter()
     with tqdm(desc="evaluating", leave=False) as bar:

@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         except OSError as error:
             raise RunFault(f"{options.output} could not be written: {error.strerror or error}.") from error
     for step, value in enumerate(exported.returns):
-        print(f"return after {step} gradient steps: {value:.2f}")
+        print(f"return after {step} gradient step{'' if step == 1 else 's'}: {value:.2f}")
     print(f"wrote {options.output}; to go on with it:")
     print("  from stable_baselines3 import PPO")
     print("  from stable_baselines3.common.vec_env import VecMonitor")

@@ -1,12 +1,7 @@
 #!/usr/bin/env python
 """Films adapted policies: python scripts/render.py --run runs/cheetah --steps 0 1 3 --output cheetah.mp4."""
 
-import os
 import sys
-
-if "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY") and sys.platform == "linux":
-    os.environ["MUJOCO_GL"] = "egl"  # before MuJoCo is imported: draw without a screen
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +15,7 @@ from maml_rl.run import render
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import UsageError
 from maml_rl.run.finished_run import open_run
+from maml_rl.run.offscreen import draw_offscreen
 from maml_rl.run.task_options import accepted_task, task_from_json
 from maml_rl.systems.system import Renderer, State
 
@@ -68,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     options: Options = settings_of(Options, argv, __doc__ or "")
     output = Path(options.output)
     render.check_ending(output)
+    draw_offscreen()
     task = None if options.task is None else task_from_json(options.task)
     with open_run(Path(options.run), options.checkpoint, {"device": options.device}) as opened:
         renderer = opened.system.renderer()

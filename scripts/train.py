@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maml_rl.run.cli import exit_code
-from maml_rl.run.config import config_to_dict, instantiate, parser_for, read_settings, system_named
+from maml_rl.run.config import config_to_dict, parser_for, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.train import train
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser = parser_for(system, description=__doc__)
     parser.add_argument("--output", type=str, default=None, help="the run folder.")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output.")
-    settings = read_settings(parser, argv, system.config)
+    settings = parser.read(argv)
     if settings.output is None:
         raise UsageError("say where the run goes: --output runs/NAME.")
     path = Path(settings.output)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         done = earlier.load("last")["iteration"]
     else:
         RunFolder.require_free(path)
-    config = instantiate(parser, settings, system)
+    (config,) = parser.made(settings)
     if earlier is not None:
         _require_same_run(earlier.config, config)
         if config.iterations < done:

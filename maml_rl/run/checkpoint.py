@@ -46,7 +46,7 @@ def load(path: Path, system: str) -> dict[str, Any]:
         raise UsageError(f"{path} is not a checkpoint of maml_rl: it lacks the mark {FORMAT!r}.")
     if content.get("system") != system:
         raise UsageError(f"checkpoint {path} is one of system {content.get('system')!r}, the run is {system!r}.")
-    wrong = [name for name, kind in _KEYS.items() if not isinstance(content.get(name), kind)]
+    wrong = [name for name, expected in _KEYS.items() if not isinstance(content.get(name), expected)]
     if wrong:
         raise UsageError(f"checkpoint {path} lacks {', '.join(wrong)}.")
     return content

@@ -1,19 +1,21 @@
-"""How a script ends: a wrong request is one line and exit code 2, a fault while running one line and 1."""
+"""How a script reads its options, and how it ends: a wrong request is one line and exit code 2, a fault one and 1."""
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from maml_rl.run.config import LineParser, read_settings
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.memory import keep_freed_memory
+from maml_rl.run.parser import LineParser
 
-__all__ = ["exit_code", "option_of", "refused_in_one_line", "settings_of"]
+__all__ = ["exit_code", "refused_in_one_line", "settings_of", "settings_of_each"]
+
+OptionsT = TypeVar("OptionsT")
 
 
 def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -37,38 +39,32 @@ def exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None =
         return 1
 
 
-def option_of(argv: Sequence[str], name: str) -> str | None:
-    """What a command line says of one option, before it is known which others there are."""
-    given = [word.partition("=")[2] for word in argv if word.startswith(f"--{name}=")]
-    given += [after for option, after in pairwise(argv) if option == f"--{name}"]
-    return given[-1] if given else None
-
-
-def settings_of(options: type | tuple[type, ...], argv: Sequence[str], description: str) -> Any:
-    """A script's options, a dataclass or several, from its command line and YAML files given by --config.
+def settings_of(options: type[OptionsT], argv: Sequence[str], description: str) -> OptionsT:
+    """A script's options, a dataclass, from its command line and YAML files given by --config.
 
     A list is written as `--steps 0 1 3` or as `--steps '[0, 1, 3]'`.
 
     Raises:
         UsageError: unknown option, wrong type, refused value.
     """
+    (settings,) = settings_of_each([options], argv, description)
+    return settings
+
+
+def settings_of_each(options: Sequence[type], argv: Sequence[str], description: str) -> list[Any]:
+    """The same of several dataclasses, whose options stand side by side."""
     parser = LineParser(description=description)
     parser.add_argument("--config", action="config", help="YAML file with these options.")
-    classes = options if isinstance(options, tuple) else (options,)
-    for part in classes:
-        parser.add_class_arguments(part)
-    settings = parser.instantiate(read_settings(parser, _gathered(argv, classes), *classes))
-    try:
-        made = tuple(part(**{field.name: settings[field.name] for field in fields(part)}) for part in classes)
-    except (TypeError, ValueError) as error:
-        raise UsageError(" ".join(str(error).split())) from error
-    return made if isinstance(options, tuple) else made[0]
+    for part in options:
+        parser.add_dataclass(part)
+    return parser.made(parser.read(_gathered(argv, options)))
 
 
-def _gathered(argv: Sequence[str], classes: Sequence[type]) -> list[str]:
+def _gathered(argv: Sequence[str], options: Sequence[type]) -> list[str]:
     """`--steps 0 1 3` as `--steps=[0, 1, 3]`, the list that the parser reads."""
-    options = [field for part in classes for field in fields(part)]
-    entries = {f"--{option.name}": entry for option in options if (entry := _entries(option.type)) is not None}
+    annotations = {name: annotation for part in options for name, annotation in get_type_hints(part).items()}
+    names = [field.name for part in options for field in fields(part)]
+    entries = {f"--{name}": entry for name in names if (entry := _entries(annotations[name])) is not None}
     result, left = list[str](), list(argv)
     while left:
         name = left.pop(0)
@@ -83,7 +79,7 @@ def _gathered(argv: Sequence[str], classes: Sequence[type]) -> list[str]:
 
 
 def _entries(annotation: Any) -> Any:
-    """What a list has in it; None for what is no list. Looks into `list[...] | None`."""
+    """The type of a list's entries; None for what is no list. Looks into `list[...] | None`."""
     lists = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is list]
     return get_args(lists[0])[0] if lists else None
 

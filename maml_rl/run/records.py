@@ -42,9 +42,9 @@ class Records:
     def __enter__(self) -> "Records":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *error: Any) -> None:
         # On a full disk closing fails as well; what went wrong first is what the user has to know.
-        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+        with contextlib.suppress(OSError) if error_type else contextlib.nullcontext():
             self._events.close()
 
     def write(self, iteration: int, metrics: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.task_env import Task, task_env_of
 from maml_rl.rl.sampling.actors import Player
 from maml_rl.run.errors import RunFault, UsageError
 
@@ -60,7 +60,7 @@ def record(
 
 
 def _play(env: gym.Env, player: Player, task: Task, heading: str, seed: int, last_only: bool) -> Pane:
-    env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+    task_env_of(env).set_task(task)
     observation, _ = env.reset(seed=seed)
     player.begin_episode()
     frames, total, done = [] if last_only else [_headed(_frame(env), heading, task, 0.0)], 0.0, False
@@ -146,13 +146,13 @@ def _frame(env: gym.Env) -> Frame:
     return picture
 
 
-def _headed(frame: Frame, about: str, task: Task, total: float) -> Frame:
+def _headed(frame: Frame, title: str, task: Task, total: float) -> Frame:
     """The frame below a band that says what is seen, the return so far and the task."""
     band = 48
     picture = Image.new("RGB", (frame.shape[1], frame.shape[0] + band), "#222222")
     picture.paste(Image.fromarray(frame), (0, band))
     draw = ImageDraw.Draw(picture)
-    heading = f"{about}   return {total:.1f}"
+    heading = f"{title}   return {total:.1f}"
     for text, top, color, size in ((heading, 4, "white", 18), (_short(task, 70), 27, "#bbbbbb", 14)):
         while size > 7 and draw.textlength(text, ImageFont.load_default(size)) > frame.shape[1] - 16:
             size -= 1  # noqa: PLW2901

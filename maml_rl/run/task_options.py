@@ -5,7 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.task_env import Task, task_env_of
 from maml_rl.rl.environments.vector import EnvironmentConfig, make_single
 from maml_rl.run.errors import UsageError
 
@@ -41,7 +41,7 @@ def accepted_task(config: EnvironmentConfig, task: Task | None, **extra: Any) ->
     try:
         env = make_single(config, **extra)
         if task is not None:
-            env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+            task_env_of(env).set_task(task)
     except Exception as error:  # whatever an environment says of a task it does not take
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise UsageError(reason if task is None else f"task {json.dumps(task)} is refused: {reason}") from error

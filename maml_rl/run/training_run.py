@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maml_rl.run.cli import option_of, refused_in_one_line
+from maml_rl.run.cli import refused_in_one_line
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.parser import early_options
 from maml_rl.systems.registry import Registered
 from maml_rl.systems.system import RunConfig, State, System
 
@@ -62,5 +63,6 @@ def config_of_resumed(argv: Sequence[str], name: str = "config.yaml") -> list[st
     """Options that read the settings, in the file `name`, of what `argv` wants to go on with, if it does."""
     if "--resume" not in argv:
         return []
-    output = option_of(argv, "output")
-    return ["--config", str(Path(output) / name)] if output is not None and (Path(output) / name).is_file() else []
+    given, _ = early_options(argv, "output")
+    files = [Path(output) / name for output in given["output"][-1:]]
+    return ["--config", str(files[0])] if files and files[0].is_file() else []

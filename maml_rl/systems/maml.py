@@ -49,7 +49,6 @@ class System(Contract[Config, MAMLOptions]):
         self.config = config
         self.device = device_of(config.device)
         self.dtype: torch.dtype = getattr(torch, config.precision)
-        torch.set_num_threads(config.torch_threads)
         self.distribution = distribution_for(config.distribution, config.data, self.device, self.dtype)
         self.network = network_for(config.network, self.distribution.input_shape, self.distribution.outputs)
         criterion, head = self.distribution.criterion, self.network.head

@@ -71,7 +71,6 @@ class PolicySystem(System[ConfigT, OptionsT]):
         self.config = config
         self.device = device_of(config.device)
         self.dtype: torch.dtype = getattr(torch, config.precision)
-        torch.set_num_threads(config.torch_threads)
         self.tasks_name = config.environment.id
         self.measure = Measure("return", True, digits=2)
         gain = Gain("adaptation_gain", "return_before") if adapts else None

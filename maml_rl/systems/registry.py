@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
+import torch
+
 from maml_rl.systems.evaluation import EvaluationOptions
 from maml_rl.systems.system import RunConfig, System
 
@@ -21,14 +23,19 @@ class Registered(NamedTuple):
     Attributes:
         name: as configurations have it.
         config: its configuration, a dataclass.
-        make: makes the system of a configuration.
+        system: makes the system of a configuration.
         options: of its evaluation.
     """
 
     name: str
     config: type[RunConfig]
-    make: Callable[[Any], System[Any, Any]]
+    system: Callable[[Any], System[Any, Any]]
     options: type[EvaluationOptions]
+
+    def make(self, config: RunConfig) -> System[Any, Any]:
+        """The system of a configuration, with the threads of arithmetic that it asks for."""
+        torch.set_num_threads(config.torch_threads)
+        return self.system(config)
 
 
 def registered(name: str) -> Registered:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maml_rl.run.cli import refused_in_one_line
-from maml_rl.run.config import dump_config, instantiate, parser_for, read_settings, system_named
+from maml_rl.run.config import dump_config, parser_for, read_config, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.space import written
@@ -30,15 +30,13 @@ def configured(base: Path, changes: Mapping[str, Any], where: str) -> tuple[Regi
     """
     file = ["--config", str(base)]
     system = system_named(file)
-    parser = parser_for(system)
-    read_settings(parser, file, system.config)  # what is wrong with the file is not `changes`' fault
+    parser_for(system).read(file)  # what is wrong with the file is not `changes`' fault
     known = {entry.name for entry in fields(system.config)}
     for name in changes:
         if name.split(".")[0] not in known:
             raise UsageError(f"{where}: the configuration of {system.name} has no field {name!r}.")
-    argv = [*file, *(f"--{name}={written(value)}" for name, value in changes.items())]
     try:
-        return system, instantiate(parser, read_settings(parser, argv, system.config), system)
+        return read_config([*file, *(f"--{name}={written(value)}" for name, value in changes.items())])
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 
@@ -54,11 +52,11 @@ def tried_out(options: Options) -> str:
     for seed in options.seeds:
         configured(base, {**options.overrides, "seed": seed}, "`seeds`")
     for name, values in options.space.items():
-        ((kind, entries),) = values.items()
+        ((scale, entries),) = values.items()
         for index, entry in enumerate(entries):
             changes = {**options.overrides, "seed": options.seeds[0], name: entry}
             _, changed = configured(base, changes, f"`space`: {name} {entry}")
-            if not index or kind == "choice":
+            if not index or scale == "choice":
                 rows = _rows(system, changed)
             if rows < options.window:
                 raise UsageError(f"`window` is {options.window}, but a run has {rows} rows.")

@@ -13,20 +13,20 @@ def require_range(name: str, values: Mapping[str, list[Any]], sampler: str) -> N
     """Raises `ValueError` unless `values` describe what can be searched."""
     if len(values) != 1 or not values.keys() <= {"choice", "uniform", "log_uniform", "integer"}:
         raise ValueError(f"`space`: {name} must have one of choice, uniform, log_uniform, integer, got {dict(values)}.")
-    ((kind, entries),) = values.items()
-    if kind == "choice":
+    ((scale, entries),) = values.items()
+    if scale == "choice":
         if not entries or len(set(map(written, entries))) < len(entries):
             raise ValueError(f"`space`: {name} must have one or more different choices, got {entries}.")
         return
-    number = int if kind == "integer" else (int, float)
+    number = int if scale == "integer" else (int, float)
     numbers = [entry for entry in entries if isinstance(entry, number) and not isinstance(entry, bool)]
     if len(numbers) != 2 or len(entries) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
-        whole = "whole " if kind == "integer" else ""
+        whole = "whole " if scale == "integer" else ""
         raise ValueError(f"`space`: {name} must have two {whole}numbers, low and high, got {entries}.")
-    if kind == "log_uniform" and numbers[0] <= 0:
+    if scale == "log_uniform" and numbers[0] <= 0:
         raise ValueError(f"`space`: {name} is searched on a logarithmic scale, so it must be positive, got {entries}.")
-    if sampler == "grid" and kind != "integer":
-        raise ValueError(f"`space`: a grid needs choices or integers, {name} has {kind}.")
+    if sampler == "grid" and scale != "integer":
+        raise ValueError(f"`space`: a grid needs choices or integers, {name} has {scale}.")
 
 
 def grid(space: Mapping[str, Mapping[str, list[Any]]]) -> list[dict[str, Any]]:
@@ -34,8 +34,8 @@ def grid(space: Mapping[str, Mapping[str, list[Any]]]) -> list[dict[str, Any]]:
     names = sorted(space)
     axes: list[list[Any]] = []
     for name in names:
-        ((kind, entries),) = space[name].items()
-        axes.append([*range(entries[0], entries[1] + 1)] if kind == "integer" else list(map(plain, entries)))
+        ((scale, entries),) = space[name].items()
+        axes.append([*range(entries[0], entries[1] + 1)] if scale == "integer" else list(map(plain, entries)))
     return [dict(zip(names, point, strict=True)) for point in product(*axes)]
 
 

@@ -129,10 +129,10 @@ def _proposed(
 
 
 def _distribution(values: Mapping[str, list[Any]]) -> "BaseDistribution":
-    ((kind, entries),) = values.items()
+    ((scale, entries),) = values.items()
     of = require_optuna().distributions
-    if kind == "choice":
+    if scale == "choice":
         return of.CategoricalDistribution([plain(entry) for entry in entries])
-    if kind == "integer":
+    if scale == "integer":
         return of.IntDistribution(*entries)
-    return of.FloatDistribution(*map(float, entries), log=kind == "log_uniform")
+    return of.FloatDistribution(*map(float, entries), log=scale == "log_uniform")

@@ -1,4 +1,4 @@
-"""What a sweep found, in writing: the table of all trials, the best configuration, and the lines that are printed."""
+"""The results of a sweep in writing: the table of all trials, the best configuration, the lines to print."""
 
 import csv
 import io

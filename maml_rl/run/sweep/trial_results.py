@@ -63,14 +63,14 @@ def judge(
         KeyboardInterrupt: the trial can go on.
     """
     optuna = require_optuna()
-    states, found = optuna.trial.TrialState, dict[str, float]()
+    states, scores = optuna.trial.TrialState, dict[str, float]()
     state = states.COMPLETE
     for index, seed in enumerate(options.seeds):
         path = opened.output / f"trial-{trial.number:03d}" / f"seed-{seed}"
         try:
             with interrupts.welcome():
                 train_run(opened.output / "base.yaml", {**trial.params, "seed": seed}, path, say)
-            found[str(seed)] = measured(path, options.metric, options.window)
+            scores[str(seed)] = measured(path, options.metric, options.window)
         except RunFault as fault:
             if isinstance(fault.__cause__, OSError):  # a full disk is not the trial's fault
                 raise
@@ -78,10 +78,10 @@ def judge(
             state = states.FAIL
             break
         if options.pruner == "median" and index + 1 < len(options.seeds):
-            opened.storage.set_trial_intermediate_value(trial._trial_id, index, fmean(found.values()))
+            opened.storage.set_trial_intermediate_value(trial._trial_id, index, fmean(scores.values()))
             so_far = opened.study.trials[trial.number]
             if optuna.pruners.MedianPruner().prune(opened.study, so_far):
                 state = states.PRUNED
                 break
-    opened.storage.set_trial_user_attr(trial._trial_id, "seeds", found)
-    opened.study.tell(trial.number, fmean(found.values()) if state == states.COMPLETE else None, state)
+    opened.storage.set_trial_user_attr(trial._trial_id, "seeds", scores)
+    opened.study.tell(trial.number, fmean(scores.values()) if state == states.COMPLETE else None, state)

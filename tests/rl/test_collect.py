@@ -1,6 +1,5 @@
 """Collected paths are the learner's own: rules with a memory over fresh trajectories at each step, in float64."""
 
-
 import pytest
 import torch
 from numpy.random import SeedSequence

@@ -10,7 +10,7 @@ import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from maml_rl.core.tree import map_tree
+from maml_rl.core.tree import map_tree, place
 from maml_rl.core.types import Params
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import categorical_mlp, gaussian_mlp
@@ -49,17 +49,22 @@ class Playing(NamedTuple):
         return self.sampler.rollout(self.actor, self.params, carry, NOISE, steps)
 
 
-@pytest.fixture(params=CONFIGS)
-def playing(request: pytest.FixtureRequest, third_party: str) -> Iterator[Playing]:
-    config = CONFIGS[request.param]
-    if request.param == "from elsewhere":
-        __import__(third_party)
-    sampler = Sampler(config, TASKS, EPISODES, torch.device("cpu"), torch.float64)
+def playing_in(config: EnvironmentConfig, device: torch.device) -> Playing:
+    """A recurrent policy in an environment."""
+    sampler = Sampler(config, TASKS, EPISODES, device, torch.float64)
     envs = sampler.stepper.envs
     policy = recurrent_for(RecurrentConfig(6, [5]), envs.single_observation_space, envs.single_action_space)
     params = policy.initial(torch.Generator().manual_seed(0), torch.float64)
-    yield Playing(sampler, policy.actor(), map_tree(lambda leaf: leaf + 0.2 * torch.ones_like(leaf), params))
-    sampler.close()
+    return Playing(sampler, policy.actor(), place(map_tree(lambda leaf: leaf + 0.2, params), device))
+
+
+@pytest.fixture(params=CONFIGS)
+def playing(request: pytest.FixtureRequest, third_party: str) -> Iterator[Playing]:
+    if request.param == "from elsewhere":
+        __import__(third_party)
+    made = playing_in(CONFIGS[request.param], torch.device("cpu"))
+    yield made
+    made.sampler.close()
 
 
 def _joined(parts: list[Rollout]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def _interrupts_arrive() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def script() -> Callable[[str, list[str]], int]:
     """``script("train", [...])`` runs a script in this process and returns its exit code."""
 

@@ -58,7 +58,7 @@ def _divergence(evaluation: Evaluation) -> list[str]:
         return []
     first = f"{int(broken.any(1).argmax())} {evaluation.axis}"
     named = ", ".join(map(str, tasks[:5])) + (", ..." if len(tasks) > 5 else "")
-    remedy = "; smaller ones (--learning_rates) adapt more gently" if evaluation.settings.get("learning_rates") else ""
+    remedy = "; smaller --learning_rates adapt more gently" if evaluation.settings.get("learning_rates") else ""
     return [f"warning: {len(tasks)} of the tasks diverged, the first after {first} (task {named}){remedy}."]
 
 

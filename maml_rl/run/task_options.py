@@ -38,11 +38,12 @@ def accepted_task(config: EnvironmentConfig, task: Task | None, **extra: Any) ->
     Raises:
         UsageError: the environment cannot be made, or refuses the task.
     """
+    env = None
     try:
         env = make_single(config, **extra)
         if task is not None:
             task_env_of(env).set_task(task)
     except Exception as error:  # whatever an environment says of a task it does not take
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise UsageError(reason if task is None else f"task {json.dumps(task)} is refused: {reason}") from error
+        raise UsageError(reason if env is None else f"task {json.dumps(task)} is refused: {reason}") from error
     return env

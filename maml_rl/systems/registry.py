@@ -3,7 +3,6 @@
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -33,9 +32,17 @@ class Registered(NamedTuple):
     options: type[EvaluationOptions]
 
     def make(self, config: RunConfig) -> System[Any, Any]:
-        """The system of a configuration, with the threads of arithmetic that it asks for."""
+        """The system of a configuration, with the threads of arithmetic that it asks for.
+
+        Raises:
+            ValueError: the system refuses the configuration, or lacks something that every system has.
+        """
         torch.set_num_threads(config.torch_threads)
-        return self.system(config)
+        system = self.system(config)
+        lacking = [name for name in ("config", "measure", "roles", "tasks_name") if not hasattr(system, name)]
+        if lacking:
+            raise ValueError(f"system {self.name!r}: `System` lacks {', '.join(lacking)}.")
+        return system
 
 
 def registered(name: str) -> Registered:
@@ -52,12 +59,24 @@ def registered(name: str) -> Registered:
     try:
         module = importlib.import_module(path)
     except Exception as error:  # whatever a module from elsewhere may raise
-        raise ValueError(f"system {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"system {name!r} cannot be imported: {reason}") from error
     config: Any = getattr(module, "Config", None)
     system: Any = getattr(module, "System", None)
-    if not (inspect.isclass(config) and is_dataclass(config) and issubclass(config, RunConfig)):
+    if not _is_dataclass_of(config, RunConfig):
         raise ValueError(f"system {name!r}: the module must have a dataclass `Config` that extends RunConfig.")
     if not (inspect.isclass(system) and System in system.__mro__):
         raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
-    options = getattr(system, "Options", EvaluationOptions)
+    if inspect.isabstract(system):
+        raise ValueError(f"system {name!r}: `System` lacks {', '.join(sorted(system.__abstractmethods__))}.")
+    options: Any = getattr(system, "Options", EvaluationOptions)
+    if not _is_dataclass_of(options, EvaluationOptions):
+        raise ValueError(
+            f"system {name!r}: `Options` of `System` must be a dataclass that extends EvaluationOptions, got {options}."
+        )
     return Registered(name, config, module.System, options)
+
+
+def _is_dataclass_of(candidate: Any, base: type) -> bool:
+    """Whether it is a class that extends `base` and is a dataclass itself, not only by what it extends."""
+    return inspect.isclass(candidate) and issubclass(candidate, base) and "__dataclass_fields__" in vars(candidate)

@@ -4,6 +4,7 @@ A system is a module with two names: `Config`, a frozen dataclass that extends `
 a configuration. ``--system package.module`` uses one of your own like those of this package.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -167,7 +168,7 @@ ConfigT = TypeVar("ConfigT", bound=RunConfig)
 class System(Protocol[ConfigT, OptionsT]):
     """One way of learning to adapt. Making one is cheap; `prepare` makes what training needs.
 
-    Classes that extend this one have the defaults below.
+    Classes that extend this one write `initial_state`, `iterate` and `evaluate`, and have the defaults below.
 
     Attributes:
         Options: the options of its evaluation.
@@ -194,6 +195,7 @@ class System(Protocol[ConfigT, OptionsT]):
             ValueError: data, environments or options that do not go together.
         """
 
+    @abstractmethod
     def initial_state(self) -> State:
         """The state before the first iteration."""
 
@@ -201,6 +203,7 @@ class System(Protocol[ConfigT, OptionsT]):
         """A state with the names, shapes and types of every other, which loaded ones are held against."""
         return self.initial_state()
 
+    @abstractmethod
     def iterate(self, state: State, iteration: int) -> tuple[State, Metrics]:
         """The next state, and metrics of the one that came in, which is left as it is."""
 
@@ -225,6 +228,7 @@ class System(Protocol[ConfigT, OptionsT]):
         """
         return options
 
+    @abstractmethod
     def evaluate(self, states: Sequence[State], options: OptionsT, progress: Progress | None = None) -> Evaluation:
         """Adapts to held-out tasks and measures after each step.
 

@@ -32,7 +32,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         axis="episodes",
         also={"success": success},
         references={"optimum": -1.0, "unknown": np.inf},
-        settings={"seed": np.int64(3), "rates": (0.1, np.nan)},
+        settings={"seed": np.int64(3), "learning_rates": (0.1, np.nan)},
     )
     evaluate.write(written, tmp_path)
     read = read_adaptation(tmp_path, "a")
@@ -42,7 +42,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.intervals, widths)
     np.testing.assert_array_equal(read.also["success"], evaluate.interval(success))
     assert (read.measure, read.axis, read.protocol) == (written.measure, "episodes", "4 episodes each")
-    assert (read.task_count, read.settings) == (3, {"seed": 3, "rates": [0.1, None]})
+    assert (read.task_count, read.settings) == (3, {"seed": 3, "learning_rates": [0.1, None]})
     assert read.references["optimum"] == -1
     assert np.isnan(read.references["unknown"])
     np.testing.assert_allclose(read_per_task(tmp_path, read), written.per_task)
@@ -99,7 +99,7 @@ def test_the_table_follows_the_measure() -> None:
     assert lines[-1] == "mean and 95% interval over 3 held-out tasks"
 
 
-@pytest.mark.parametrize(("settings", "remedy"), [({}, "."), ({"rates": [0.1]}, "; smaller rates")])
+@pytest.mark.parametrize(("settings", "remedy"), [({}, "."), ({"learning_rates": [0.1]}, "; smaller --learning_rates")])
 def test_tasks_that_diverged_are_named(settings: dict[str, Any], remedy: str) -> None:
     values = VALUES.copy()
     values[2, 1] = np.nan

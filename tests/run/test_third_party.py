@@ -1,7 +1,6 @@
 """A package from elsewhere, built and installed: its tasks are checked, trained, evaluated and filmed as they are."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.run.packages import install
+from tests.run.script_runs import ROOT
+
 PACKAGE = ROOT / "docs/examples/arm_tasks"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the package is: a folder of its own, beside neither the sources nor this project."""
-    pytest.importorskip("setuptools")
-    folder = tmp_path_factory.mktemp("third-party")
-    source = Path(shutil.copytree(PACKAGE, folder / "source"))
-    target = folder / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run([*command, "--target", str(target), str(source)], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """Where the package is."""
+    target = install(PACKAGE, tmp_path_factory.mktemp("third-party"))
     assert (target / "arm_tasks" / "arm.xml").is_file()
     return target
 

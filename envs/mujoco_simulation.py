@@ -178,9 +178,17 @@ class MujocoBatch:
         """Makes the model of each environment's task."""
         self._models.assign(tasks)
 
+    def models(self, count: int) -> list[mujoco.MjModel]:
+        """The model of each of `count` environments.
+
+        Raises:
+            ValueError: each task has its own, and other tasks are assigned than so many.
+        """
+        return self._models.of(count)
+
     def advance(self, states: Array, controls: Array) -> Array:
         """See `Simulator`."""
-        models = self._models.of(len(states))
+        models = self.models(len(states))
         step = self._shared_out if self._rollout is None else self._rolled_out
         return step(models, states, controls)
 

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,16 @@ import supervised_speed
 import torch
 from tqdm import tqdm
 
-from maml_rl.core.modes import unrolled
-from maml_rl.core.objectives import final
-from maml_rl.core.rules import halved_after_first, sgd
+from maml_rl.core import TrustRegion, final, halved_after_first, sgd, trust_region, unrolled
 from maml_rl.core.tree import flatten
-from maml_rl.core.trust_region import TrustRegion
-from maml_rl.rl.collect import EstimatorConfig, collect
+from maml_rl.rl.collect import collect
 from maml_rl.rl.environments.vector import EnvironmentConfig
-from maml_rl.rl.losses import INNER_LOSSES, surrogate
-from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.sampler import Sampler, task_seeds
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
-from maml_rl.rl.updates.trpo import meta_step
+from maml_rl.rl.estimation import EstimatorConfig
+from maml_rl.rl.losses import INNER_LOSSES
+from maml_rl.rl.policy_learner import POLICY, PolicyLearner
+from maml_rl.rl.sampling.sampler import Sampler
+from maml_rl.rl.sampling.seeds import task_seeds
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate, weighted_surrogate
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import versions
@@ -83,13 +82,13 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     torch.set_num_threads(options.threads)
-    about = (options.device, options.threads, options.repetitions)
+    sizes = (options.device, options.threads, options.repetitions)
     sections: dict[str, Callable[[], dict[str, float]]] = {
         "half_cheetah": lambda: half_cheetah(options),
         "environments": lambda: environments(options),
         "meta_update": lambda: meta_update(options),
-        "sinusoid": lambda: supervised_speed.sinusoid(*about),
-        "few_shot_images": lambda: supervised_speed.few_shot_images(*about),
+        "sinusoid": lambda: supervised_speed.sinusoid(*sizes),
+        "few_shot_images": lambda: supervised_speed.few_shot_images(*sizes),
     }
     wanted = options.sections or list(sections)
     unknown = sorted(set(wanted) - sections.keys())
@@ -116,14 +115,14 @@ def half_cheetah(options: Options) -> dict[str, float]:
 
 def environments(options: Options) -> dict[str, float]:
     """Ratios of vector environment and sampler to the raw simulator, for every MuJoCo task: 10 tasks x 20 episodes."""
-    found = {}
+    ratios = {}
     for name in tqdm(simulation_speed.MUJOCO_TASKS, desc="environments", leave=False, disable=None):
         rates = simulation_speed.stepping(
             name, options.device, options.threads, options.repetitions, 10, 20, STEPS, others=False
         )
         for part in ("raw_rollout", "vector_env_per_raw", "sampler_per_raw"):
-            found[f"{name}_{part}"] = rates[part]
-    return found
+            ratios[f"{name}_{part}"] = rates[part]
+    return ratios
 
 
 def meta_update(options: Options) -> dict[str, float]:
@@ -133,47 +132,25 @@ def meta_update(options: Options) -> dict[str, float]:
     sampler = Sampler(config, TASKS, EPISODES, device, torch.float32)
     policy, params = simulation_speed.policy_of(sampler)
     learner = PolicyLearner(policy, sgd(halved_after_first(0.1)), unrolled(), INNER_LOSSES["log_probability"])
-    chunk = TASKS if device.type == "cuda" else OuterConfig().chunk
-    settings = TrustRegion()
-    parts: dict[str, list[float]] = {}
-    theta = flatten(params)
-
-    def timed(name: str, action: Callable[[], Any]) -> Any:
-        _synchronise(device)
-        began = time.perf_counter()
-        result = action()
-        _synchronise(device)
-        parts.setdefault(name, []).append(time.perf_counter() - began)
-        return result
-
+    meta, chunk = {POLICY: params}, TASKS if device.type == "cuda" else OuterConfig().chunk
+    optimiser, stopwatch = trust_region(TrustRegion()), _Stopwatch(device)
     for iteration in range(options.repetitions + 1):
         if iteration == 1:
-            parts.clear()  # the first one warms up
-        tasks = sampler.sample_tasks(np.random.SeedSequence(iteration))
+            stopwatch.seconds.clear()  # the first one warms up
+        tasks = sampler.stepper.draw_tasks(np.random.SeedSequence(iteration))
         began = time.perf_counter()
-        collected = collect(
-            sampler,
-            learner,
-            params,
-            tasks,
-            lambda k, i=iteration: task_seeds(0, 0, i, k, TASKS),
-            1,
-            EstimatorConfig(),
-        )
+        seeds = partial(task_seeds, 0, 0, iteration, tasks=TASKS)
+        collected = collect(sampler, learner, meta, tasks, seeds, 1, EstimatorConfig())
         _synchronise(device)
-        parts.setdefault("sampling_s", []).append(collected.sampling_s)
-        parts.setdefault("adaptation_s", []).append(collected.adaptation_s)
-        problem = MetaProblem(learner, params, collected.batches, final(), chunk)
-        timed("meta_step_s", lambda problem=problem: meta_step(problem, params, settings))
-        parts.setdefault("meta_iteration_s", []).append(time.perf_counter() - began)
-        timed("linearise_s", lambda problem=problem: problem.linearise(theta))
-        vector = timed("gradient_from_linearisation_s", problem.gradient)
-        timed("curvature_product_s", lambda problem=problem, vector=vector: problem.product(vector))
-        timed("evaluation_s", lambda problem=problem: problem.evaluate(theta))
-        timed("surrogate_gradient_s", lambda problem=problem: _surrogate_gradient(problem, theta))
+        problem = MetaSurrogate(learner, meta, collected.batches, final(), chunk)
+        stopwatch("meta_step_s", partial(optimiser.update, meta, {}, problem, iteration))
+        stopwatch.note("meta_iteration_s", time.perf_counter() - began)
+        stopwatch.note("sampling_s", collected.sampling_s)
+        stopwatch.note("adaptation_s", collected.adaptation_s)
+        _time_parts(stopwatch, problem, flatten(meta))
         steps = sum(trajectories.steps for trajectories in collected.trajectories)
     sampler.close()
-    medians = {name: statistics.median(values) for name, values in parts.items()}
+    medians = {name: statistics.median(values) for name, values in stopwatch.seconds.items()}
     return {
         **medians,
         "curvature_product_per_gradient": medians["curvature_product_s"] / medians["surrogate_gradient_s"],
@@ -183,15 +160,36 @@ def meta_update(options: Options) -> dict[str, float]:
     }
 
 
-def _surrogate_gradient(problem: MetaProblem, theta: torch.Tensor) -> torch.Tensor:
-    """The gradient on its own, forward and backward through adaptation, as an optimiser without curvature takes it."""
-    theta = theta.clone().requires_grad_()
-    for chunk in problem._chunks:
-        (target,) = chunk.targets
-        (acts,) = problem._distributions(problem._adapted_tensors(chunk.batches, theta))
-        (target.weight * surrogate(acts, target.old_log_probs, target.batch).sum()).backward()
-    assert theta.grad is not None
-    return theta.grad
+def _time_parts(stopwatch: "_Stopwatch", problem: MetaSurrogate, theta: torch.Tensor) -> None:
+    """What a meta-update is made of. `surrogate_gradient_s` is the gradient on its own, forward and backward through
+    adaptation, as an optimiser without curvature takes it.
+    """
+    local = stopwatch("linearise_s", partial(problem.linearise, theta))
+    vector = stopwatch("gradient_from_linearisation_s", local.gradient)
+    stopwatch("curvature_product_s", partial(local.product, vector))
+    stopwatch("evaluation_s", partial(local.values, theta))
+    stopwatch("surrogate_gradient_s", partial(local.anchored.descend, theta, weighted_surrogate))
+
+
+class _Stopwatch:
+    """Seconds of actions by name."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, list[float]] = {}
+
+    def __call__(self, name: str, action: Callable[[], Any]) -> Any:
+        """Times an action and returns what it returns."""
+        _synchronise(self._device)
+        began = time.perf_counter()
+        result = action()
+        _synchronise(self._device)
+        self.note(name, time.perf_counter() - began)
+        return result
+
+    def note(self, name: str, seconds: float) -> None:
+        """Takes in what was timed elsewhere."""
+        self.seconds.setdefault(name, []).append(seconds)
 
 
 def _synchronise(device: torch.device) -> None:

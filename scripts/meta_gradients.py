@@ -11,35 +11,36 @@ objective is always the final one, and E-MAML's credit counts in full.
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from maml_rl.rl.sampler import drawing_seed, task_seeds
 from torch import Tensor
 from tqdm import tqdm
 
 from envs.tabular_mdp import tabular_mdp
-from maml_rl.core.modes import first_order, unrolled
-from maml_rl.core.objectives import final
-from maml_rl.core.rules import constant, sgd
-from maml_rl.core.tree import flatten, unflatten
+from maml_rl.core import constant, final, first_order, sgd, unrolled
+from maml_rl.core.tree import flatten, place, unflatten
 from maml_rl.core.types import Params
-from maml_rl.rl.collect import collect, sampling_credits
+from maml_rl.rl.collect import collect
+from maml_rl.rl.estimation import sampling_credits
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
 from maml_rl.rl.policies import Policy, categorical_mlp
-from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.policy_learner import POLICY, PolicyLearner
+from maml_rl.rl.sampling.seeds import drawing_seed, task_seeds
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.finished_run import open_run
+from maml_rl.systems.meta_policy import MetaPolicySystem
+from maml_rl.systems.system import State
 
 STATES, ACTIONS, HORIZON = 10, 5, 10
 
 
-class Kind(NamedTuple):
+class Estimator(NamedTuple):
     """An estimator: its inner loss, whether E-MAML's credit is added, and whether it is of first order."""
 
     loss: str
@@ -47,12 +48,12 @@ class Kind(NamedTuple):
     first_order: bool = False
 
 
-KINDS = {
-    "log_probability": Kind("log_probability"),
-    "likelihood_ratio": Kind("likelihood_ratio"),
-    "dice": Kind("dice"),
-    "e_maml": Kind("log_probability", credit=True),
-    "first_order": Kind("log_probability", first_order=True),
+ESTIMATORS = {
+    "log_probability": Estimator("log_probability"),
+    "likelihood_ratio": Estimator("likelihood_ratio"),
+    "dice": Estimator("dice"),
+    "e_maml": Estimator("log_probability", credit=True),
+    "first_order": Estimator("log_probability", first_order=True),
 }
 
 
@@ -66,7 +67,7 @@ class Options:
         repetitions: independent meta-gradients of each.
         episodes: per task and inner step, on Markov decision processes.
         tasks: on Markov decision processes, over which the figures are averaged.
-        rate: of the inner step there, on gradients of the undiscounted return.
+        learning_rate: of the inner step there, on gradients of the undiscounted return.
         seed: of everything random.
         json: a file for the figures.
     """
@@ -76,7 +77,7 @@ class Options:
     repetitions: int = 200
     episodes: int = 20
     tasks: int = 5
-    rate: float = 1.0
+    learning_rate: float = 1.0
     seed: int = 0
     json: str | None = None
 
@@ -84,26 +85,26 @@ class Options:
         for name, least in (("repetitions", 2), ("episodes", 1), ("tasks", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
-        unknown = sorted(set(self.estimators or ()) - set(KINDS))
+        unknown = sorted(set(self.estimators or ()) - set(ESTIMATORS))
         if unknown:
-            raise ValueError(f"there is no estimator {unknown[0]!r}; there are {', '.join(KINDS)}.")
+            raise ValueError(f"there is no estimator {unknown[0]!r}; there are {', '.join(ESTIMATORS)}.")
 
 
 def main(argv: Sequence[str]) -> int:
     """Measures, prints a table, writes the file."""
     options: Options = settings_of(Options, argv, __doc__ or "")
-    kinds = {name: KINDS[name] for name in options.estimators or KINDS}
+    estimators = {name: ESTIMATORS[name] for name in options.estimators or ESTIMATORS}
     torch.set_num_threads(1)
-    result = _processes(options, kinds) if options.run is None else _of_a_run(options, kinds)
+    result = _processes(options, estimators) if options.run is None else _of_a_run(options, estimators)
     columns = list(next(iter(result.values())))
     print("".join([f"{'':18s}", *(f"{column:>18s}" for column in columns)]))
     for name, figures in result.items():
         print("".join([f"{name:18s}", *(f"{value:18.4f}" for value in figures.values())]))
     if options.json is not None:
-        about = {"options": {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "json"}}
+        chosen = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "json"}
         try:
             Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-            Path(options.json).write_text(json.dumps({**about, "estimators": result}, indent=2) + "\n")
+            Path(options.json).write_text(json.dumps({"options": chosen, "estimators": result}, indent=2) + "\n")
         except OSError as error:
             raise RunFault(f"{options.json} could not be written: {error.strerror}.") from error
     return 0
@@ -156,17 +157,17 @@ class Process:
         )
 
 
-def _processes(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, float]]:
+def _processes(options: Options, estimators: dict[str, Estimator]) -> dict[str, dict[str, float]]:
     policy = categorical_mlp(STATES, ACTIONS, hidden=())
     like = policy.initial(torch.Generator().manual_seed(options.seed), torch.float64)
     env = tabular_mdp(states=STATES, actions=ACTIONS, horizon=HORIZON).distribution
     drawn = env.sample_tasks(options.tasks, np.random.default_rng(options.seed))
-    figures: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in estimators}
     with tqdm(total=options.tasks * options.repetitions, leave=False) as bar:
         for index, task in enumerate(drawn):
             process = Process(task, policy, like)
-            found = _repeated(process, options, kinds, options.seed + 1 + index, bar.update)
-            for name, (gradients, exact) in found.items():
+            measured = _repeated(process, options, estimators, options.seed + 1 + index, bar.update)
+            for name, (gradients, exact) in measured.items():
                 figures[name].append(_compared(gradients, exact))
     return {
         name: {column: float(np.mean([each[column] for each in rows])) for column in rows[0]}
@@ -175,10 +176,10 @@ def _processes(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, 
 
 
 def _repeated(
-    process: Process, options: Options, kinds: dict[str, Kind], seed: int, progress: Callable[[], Any]
+    process: Process, options: Options, estimators: dict[str, Estimator], seed: int, progress: Callable[[], Any]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Independent meta-gradients of one task, [R, P], and the exact one, [P], of each estimator."""
-    theta, rate = flatten(process.like), options.rate
+    meta, theta, rate = {POLICY: process.like}, flatten(process.like), options.learning_rate
 
     def adapted(at: Tensor) -> Tensor:
         return at + rate * torch.func.grad(process.value)(at)
@@ -187,27 +188,26 @@ def _repeated(
     before, after = (torch.stack(process.values(at)).detach() for at in (theta, adapted(theta)))
     expected = float(process.value(adapted(theta)))
     generator = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {name: [] for name in kinds}
+    gradients: dict[str, list[Tensor]] = {name: [] for name in estimators}
     for _ in range(options.repetitions):
         first = process.sample(theta, before, options.episodes, generator)
-        step = _learner(process.policy, Kind("log_probability"), rate)
+        plain = _learner(process.policy, Estimator("log_probability"), rate)
         single = RLBatch(*(part[0] for part in first))
-        reached = flatten(step.step(process.like, single, None, 0)).detach()
+        reached = flatten(plain.path(meta, [single])[-1]).detach()
         second = process.sample(reached, after, options.episodes, generator)
         returned = float(process.value(reached))
-        for name, kind in kinds.items():
-            credits = torch.tensor([returned - expected], dtype=torch.float64) if kind.credit else None
-            learner = _learner(process.policy, kind, rate)
-            problem = MetaProblem(learner, process.like, [first, second], final(), credits=credits)
-            problem.linearise(theta)
-            found[name].append(problem.gradient())
+        for name, estimator in estimators.items():
+            credits = torch.tensor([returned - expected], dtype=torch.float64) if estimator.credit else None
+            learner = _learner(process.policy, estimator, rate)
+            problem = MetaSurrogate(learner, meta, [first, second], final(), credits=credits)
+            gradients[name].append(problem.linearise(theta).gradient())
         progress()
-    return {name: (torch.stack(gradients), exact) for name, gradients in found.items()}
+    return {name: (torch.stack(each), exact) for name, each in gradients.items()}
 
 
-def _learner(policy: Policy, kind: Kind, rate: float) -> PolicyLearner:
-    mode = first_order() if kind.first_order else unrolled()
-    return PolicyLearner(policy, sgd(constant(rate)), mode, INNER_LOSSES[kind.loss])
+def _learner(policy: Policy, estimator: Estimator, rate: float) -> PolicyLearner:
+    mode = first_order() if estimator.first_order else unrolled()
+    return PolicyLearner(policy, sgd(constant(rate)), mode, INNER_LOSSES[estimator.loss])
 
 
 def _compared(gradients: Tensor, exact: Tensor) -> dict[str, float]:
@@ -222,51 +222,46 @@ def _compared(gradients: Tensor, exact: Tensor) -> dict[str, float]:
     }
 
 
-def _of_a_run(options: Options, kinds: dict[str, Kind]) -> dict[str, dict[str, float]]:
+def _of_a_run(options: Options, estimators: dict[str, Estimator]) -> dict[str, dict[str, float]]:
     """The same with the mean of the first estimator in the exact gradient's place."""
     assert options.run is not None
     with open_run(Path(options.run), "best") as opened:
-        if not hasattr(opened.system, "learner") or opened.system.kind != "reinforcement-learning":
+        system = opened.system
+        if not isinstance(system, MetaPolicySystem):
             raise UsageError(f"{options.run} has no policy that adapts by gradient steps.")
-        if not opened.config.inner.steps:
+        if not system.config.inner.steps:
             raise UsageError(f"{options.run} was trained without inner steps.")
-        system = type(opened.system)(replace(opened.config, start=None))
-        try:
-            gradients: dict[str, list[Tensor]] = {name: [] for name in kinds}
-            for repetition in tqdm(range(options.repetitions), leave=False):
-                for name, gradient in _sampled(system, opened.state, kinds, options.seed, repetition):
-                    gradients[name].append(gradient)
-        finally:
-            system.close()
+        gradients: dict[str, list[Tensor]] = {name: [] for name in estimators}
+        for repetition in tqdm(range(options.repetitions), leave=False):
+            for name, gradient in _sampled(system, opened.state, estimators, options.seed, repetition):
+                gradients[name].append(gradient)
     stacked = {name: torch.stack(each).double() for name, each in gradients.items()}
     reference = next(iter(stacked.values())).mean(0)
     return {name: _compared(each, reference) for name, each in stacked.items()}
 
 
 def _sampled(
-    system: Any, state: dict[str, Any], kinds: dict[str, Kind], seed: int, repetition: int
+    system: MetaPolicySystem[Any, Any], state: State, estimators: dict[str, Estimator], seed: int, repetition: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Each estimator's meta-gradient of the final objective on the same tasks and samples."""
-    config, params = system.config, state["params"]
-    tasks = system.sampler.sample_tasks(drawing_seed(seed, 0, repetition))
+    config, meta = system.config, place(state["meta"], system.device)
     collected = collect(
         system.sampler,
         system.learner,
-        params,
-        tasks,
+        meta,
+        system.sampler.stepper.draw_tasks(drawing_seed(seed, 0, repetition)),
         lambda step: task_seeds(seed, 0, repetition, step, config.tasks),
         config.inner.steps,
         config.estimator,
         state.get("baseline"),
     )
     credits = sampling_credits(collected.trajectories[-1], collected.batches[-1], config.estimator.discount)
-    for name, kind in kinds.items():
-        learner = system.learner._replace(
-            loss=INNER_LOSSES[kind.loss], mode=first_order() if kind.first_order else unrolled()
-        )
-        problem = MetaProblem(learner, params, collected.batches, final(), credits=credits if kind.credit else None)
-        problem.linearise(flatten(params))
-        yield name, problem.gradient()
+    for name, estimator in estimators.items():
+        mode = first_order() if estimator.first_order else unrolled()
+        learner = system.learner._replace(loss=INNER_LOSSES[estimator.loss], mode=mode)
+        added = credits if estimator.credit else None
+        problem = MetaSurrogate(learner, meta, collected.batches, final(), credits=added)
+        yield name, problem.linearise(flatten(meta)).gradient()
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ import gymnasium as gym
 import mujoco.rollout
 import numpy as np
 import torch
-from maml_rl.rl.sampler import Sampler, task_seeds
 from tqdm import tqdm
 
-from maml_rl.core.tree import expand
-from maml_rl.rl.environments.vector import EnvironmentConfig
-from maml_rl.rl.policies import PolicyConfig, policy_for
+from maml_rl.core.tree import expand, place
+from maml_rl.core.types import Params
+from maml_rl.rl.environments.vector import EnvironmentConfig, make_vector
+from maml_rl.rl.policies import Policy, PolicyConfig, policy_for
+from maml_rl.rl.sampling.actors import memoryless
+from maml_rl.rl.sampling.sampler import Sampler
+from maml_rl.rl.sampling.seeds import task_seeds
+from maml_rl.rl.sampling.trajectories import Trajectories
 
 __all__ = ["MUJOCO_TASKS", "policy_of", "stepping"]
 
@@ -53,12 +57,15 @@ def stepping(
     config = EnvironmentConfig(f"envs:{name}-v0", {"horizon": steps}, vector_arguments={"num_threads": threads})
     sampler = Sampler(config, tasks, episodes, torch.device(device), torch.float32)
     policy, params = policy_of(sampler)
-    drawn = sampler.sample_tasks(np.random.SeedSequence(0))
+    drawn = sampler.stepper.draw_tasks(np.random.SeedSequence(0))
     seeds = task_seeds(0, 0, 0, 0, tasks)
     each = [task for task in drawn for _ in range(episodes)]
-    sample = lambda: sampler.sample(policy, expand(params, tasks), drawn, seeds)  # noqa: E731
-    actions = sample().actions.movedim(2, 0).reshape(-1, count, *sampler.envs.single_action_space.shape)
-    chosen = actions.cpu().numpy().astype(float)
+
+    def sample() -> Trajectories:
+        return sampler.sample(memoryless(policy), expand(params, tasks), drawn, seeds)[0]
+
+    actions = sample().actions.movedim(2, 0)
+    chosen = actions.reshape(len(actions), count, -1).cpu().numpy().astype(float)
     length = len(chosen)
     native: Any = gym.make_vec(config.id, num_envs=count, horizon=steps, num_threads=threads)
 
@@ -68,7 +75,7 @@ def stepping(
         return count * length / (time.perf_counter() - began)
 
     ways = {
-        "raw_rollout": _raw_loop(native, chosen, each),
+        "raw_rollout": _raw_loop(native, chosen, each, threads),
         "vector_env": lambda: _step_all(native, chosen, each),
         "sampler": whole_sampler,
     }
@@ -92,12 +99,12 @@ def stepping(
     return {**{way: statistics.median(measured) for way, measured in rates.items()}, **ratios}
 
 
-def policy_of(sampler: Sampler) -> tuple[Any, dict[str, torch.Tensor]]:
+def policy_of(sampler: Sampler) -> tuple[Policy, Params]:
     """A policy of two layers of 64 units with tanh, as pytorch-maml-rl has it, for the sampler's environment."""
     config = PolicyConfig(hidden=[64, 64], activation="tanh")
-    policy = policy_for(config, sampler.envs.single_observation_space, sampler.envs.single_action_space)
-    params = policy.initial(torch.Generator().manual_seed(0), torch.float32)
-    return policy, {name: leaf.to(sampler.device) for name, leaf in params.items()}
+    envs = sampler.stepper.envs
+    policy = policy_for(config, envs.single_observation_space, envs.single_action_space)
+    return policy, place(policy.initial(torch.Generator().manual_seed(0), torch.float32), sampler.device)
 
 
 def _interleaved(measurements: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
@@ -126,7 +133,6 @@ def _step_all(envs: Any, chosen: np.ndarray, tasks: Sequence[Any] | None) -> flo
 
 
 def _stable_baselines(config: EnvironmentConfig, count: int, tasks: Sequence[Any]) -> Any:
-    from maml_rl.rl.environments.vector import make_vector
     from maml_rl.sb3.vec_env import TaskVecEnv
 
     return TaskVecEnv(make_vector(config, count), tasks)
@@ -140,30 +146,41 @@ def _step_sb3(envs: Any, chosen: np.ndarray) -> float:
     return chosen.shape[0] * chosen.shape[1] / (time.perf_counter() - began)
 
 
+class _Recorded:
+    """A simulator that remembers the states it is handed."""
+
+    def __init__(self, simulator: Any, size: int) -> None:
+        self.initial, self._simulator, self._size = simulator.initial, simulator, size
+        self.states: list[np.ndarray] = []
+
+    def advance(self, states: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        self.states.append(states[:, : self._size].copy())
+        return self._simulator.advance(states, controls)
+
+
 def _visited(native: Any, chosen: np.ndarray, tasks: Sequence[Any], size: int) -> list[np.ndarray]:
     """The physical states before each step of `_step_all`."""
     native.reset(seed=0, options={"tasks": tasks})
-    states = []
+    simulator = native.simulator
+    native.simulator = recorded = _Recorded(simulator, size)
     for action in chosen:
-        states.append(native._states[:, :size].copy())
         *_, terminated, truncated, _ = native.step(action)
         if (terminated | truncated).any():
             native.reset(options={"reset_mask": terminated | truncated})
-    return states
+    native.simulator = simulator
+    return recorded.states
 
 
-def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any]) -> Callable[[], float]:
+def _raw_loop(native: Any, chosen: np.ndarray, tasks: Sequence[Any], threads: int) -> Callable[[], float]:
     """`mujoco.rollout` alone, with its own choice of chunks: no observations, no rewards, no checks."""
     simulator, count = native.simulator, chosen.shape[1]
     model, skip = simulator.model, simulator.frame_skip
     size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    native.reset(seed=0, options={"tasks": tasks})
-    models = simulator._models.of(count)
-    data = [mujoco.MjData(model) for _ in simulator._data]
     visited = _visited(native, chosen, tasks, size)
+    models, data = simulator.models(count), [mujoco.MjData(model) for _ in range(threads)]
     controls = np.repeat(np.clip(chosen, -1, 1)[:, :, None], skip, axis=2)
     states, sensors = np.empty((count, skip, size)), np.empty((count, skip, model.nsensordata))
-    pool: Any = mujoco.rollout.Rollout(nthread=len(data) if len(data) > 1 else 0)
+    pool: Any = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def run() -> float:
         began = time.perf_counter()

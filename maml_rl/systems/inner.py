@@ -140,10 +140,8 @@ def require_rates(steps: int | None, rates: Sequence[float] | None) -> None:
     """Raises `ValueError` unless learning rates, where they are given, are such numbers and no more than the steps."""
     if rates is None:
         return
-    try:
-        listed(rates)
-    except ValueError as error:
-        raise ValueError(f"`learning_rates`: {error}") from None
+    if not rates or not all(0 <= rate < math.inf for rate in rates):
+        raise ValueError(f"`learning_rates` must be one or more finite numbers of at least 0, got {list(rates)}.")
     if steps is not None and len(rates) > max(steps, 1):
         raise ValueError(f"`learning_rates` has {len(rates)} entries, there are {steps} gradient steps.")
 

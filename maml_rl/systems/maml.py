@@ -26,7 +26,7 @@ from maml_rl.systems.evaluation import Evaluation, Figure, Measure, Progress
 from maml_rl.systems.inner import inner_mode, inner_rule, moves, schedule_of
 from maml_rl.systems.maml_config import Config, meta_schedule
 from maml_rl.systems.maml_evaluation import MAMLOptions, described_tasks, protocol_of, resolved, settings_of
-from maml_rl.systems.settings import device_of
+from maml_rl.systems.settings import device_of, generator_of
 from maml_rl.systems.system import MetricRoles, Metrics, State
 from maml_rl.systems.system import System as Contract
 
@@ -78,8 +78,7 @@ class System(Contract[Config, MAMLOptions]):
     def initial_state(self) -> State:
         """The state before the first meta-iteration."""
         inner = self.config.inner
-        (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(word >> np.uint64(1)))
+        generator = generator_of(self.config.seed, _INITIALISATION)
         meta = {NETWORK: place(self.network.initial(generator, self.dtype), self.device)}
         if inner.learned_rates:
             adapted, schedule = self.learner.adapted(meta[NETWORK]), schedule_of(inner.learning_rate)

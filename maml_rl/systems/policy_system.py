@@ -7,9 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import gymnasium as gym
-import numpy as np
 import torch
-from numpy.random import SeedSequence
 
 from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.environments.vector import EnvironmentConfig, held_out, make_single
@@ -18,7 +16,7 @@ from maml_rl.rl.sampling.seeds import StepSeeds, drawing_seed, task_seeds
 from maml_rl.rl.sampling.trajectories import Trajectories
 from maml_rl.systems.evaluation import Measure
 from maml_rl.systems.policy_evaluation import PolicyOptions
-from maml_rl.systems.settings import device_of, require
+from maml_rl.systems.settings import device_of, generator_of, require
 from maml_rl.systems.system import Gain, MetricRoles, Metrics, RunConfig, System
 
 __all__ = ["HeldOut", "PolicyRunConfig", "PolicySystem", "return_metrics"]
@@ -106,8 +104,7 @@ class PolicySystem(System[ConfigT, OptionsT]):
 
     def initial_generator(self) -> torch.Generator:
         """Of the initial parameters."""
-        (word,) = SeedSequence([self.config.seed, _INITIALISATION]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+        return generator_of(self.config.seed, _INITIALISATION)
 
     def training_tasks(self, iteration: int) -> tuple[list[Task], StepSeeds]:
         """The tasks of an iteration, and their seeds at each inner step or episode."""
@@ -121,9 +118,8 @@ class PolicySystem(System[ConfigT, OptionsT]):
         count = tasks if isinstance(tasks, int) else len(tasks)
         sampler = self._sampler(self.held_out_environment, count, episodes)
         try:
-            drawn = (
-                sampler.stepper.draw_tasks(drawing_seed(seed, _EVALUATION, 0)) if tasks == count else list(tasks)  # type: ignore[arg-type]
-            )
+            seeded = drawing_seed(seed, _EVALUATION, 0)
+            drawn = sampler.stepper.draw_tasks(seeded) if isinstance(tasks, int) else list(tasks)
             yield HeldOut(drawn, sampler, lambda step: task_seeds(seed, _EVALUATION, 0, step, count))
         finally:
             sampler.close()

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.random import SeedSequence
 
 from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
 
-__all__ = ["changed_in_vain", "device_of", "objective_at", "require", "require_objective"]
+__all__ = ["changed_in_vain", "device_of", "generator_of", "objective_at", "require", "require_objective"]
 
 
 def device_of(name: str) -> torch.device:
@@ -23,6 +25,12 @@ def device_of(name: str) -> torch.device:
     if machine == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(f"`device` is {name!r}, but this PyTorch ({torch.__version__}) finds no such CUDA device.")
     return torch.device(name)
+
+
+def generator_of(seed: int, stream: int) -> torch.Generator:
+    """A generator on the CPU for one of a run's streams of random numbers."""
+    (word,) = SeedSequence([seed, stream]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
 def objective_at(name: str | Sequence[float], moment: int, annealing: int) -> Objective:

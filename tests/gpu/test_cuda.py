@@ -8,37 +8,44 @@ import pytest
 import torch
 
 from maml_rl.core import conjugate_gradient, first_order, unrolled
-from maml_rl.core.tree import flatten, map_tree
+from maml_rl.core.tree import flatten, place
+from maml_rl.rl.recurrent.gru_policy import RecurrentConfig
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.task_distribution import DistributionConfig, Labelled, TaskBatch
-from maml_rl.systems import SYSTEMS
-from maml_rl.systems.maml import MAML
-from maml_rl.systems.maml_config import Config, HeldOutConfig, InnerConfig, OuterConfig
-from maml_rl.systems.maml_trpo import MAMLTRPO
+from maml_rl.systems import maml, maml_trpo
+from maml_rl.systems.inner import InnerConfig
+from maml_rl.systems.maml_config import Config, HeldOutConfig, OuterConfig
+from maml_rl.systems.registry import registered
 from tests.rl import reference
+from tests.rl.sampling.test_rollouts import CONFIGS, playing_in
 from tests.systems.test_maml_trpo import NAVIGATION
 from tests.systems.test_meta_policy import SMALL, VALUES
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
+def _problem(family: str, device: str, mode: Any, steps: int) -> tuple[MetaSurrogate, torch.Tensor]:
+    """The same problem on a device, and its meta-parameters."""
+    policy = reference.make_policy(family)
+    params = reference.initial(policy)
+    batches = reference.make_batches(family, policy, params, steps, ragged=True)
+    here = torch.device(device)
+    problem = reference.make_problem(policy, place(params, here), place(batches, here), mode, chunk=3)
+    return problem, place(flatten(params), here)
+
+
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+@pytest.mark.parametrize("family", ["gaussian", "categorical"])
 @pytest.mark.parametrize("mode", [unrolled(), first_order()], ids=lambda mode: mode.name)
-def test_gradient_product_and_values_equal_the_cpus(kind: str, mode) -> None:
-    policy = reference.make_policy(kind)
-    params = reference.initial(policy)
-    batches = reference.make_batches(kind, policy, params, 3, ragged=True)
-    found = []
+def test_gradient_product_and_values_equal_the_cpus(family: str, mode: Any) -> None:
+    results = []
     for device in ("cpu", "cuda"):
-        here = {name: leaf.to(device) for name, leaf in params.items()}
-        there = [map_tree(lambda leaf, device=device: leaf.to(device), batch) for batch in batches]
-        problem = reference.make_problem(policy, here, there, mode, chunk=3)
-        theta = flatten(here)
-        problem.linearise(theta)
-        found.append((problem.gradient(), problem.product(theta), *problem.evaluate(theta * 1.01)))
-    for cpu, cuda in zip(*found, strict=True):
+        problem, theta = _problem(family, device, mode, 3)
+        local = problem.linearise(theta)
+        results.append((local.gradient(), local.product(theta), *local.anchored.evaluate(theta * 1.01)))
+    for cpu, cuda in zip(*results, strict=True):
         assert cuda.device.type == "cuda"
         torch.testing.assert_close(cuda.cpu(), cpu, rtol=1e-9, atol=1e-12)
 
@@ -48,28 +55,51 @@ def test_gradient_product_and_values_equal_the_cpus(kind: str, mode) -> None:
 def test_a_training_iteration_equals_the_cpus() -> None:
     results = []
     for device in ("cpu", "cuda"):
-        system = MAMLTRPO(dataclasses.replace(NAVIGATION, device=device, precision="float64"))
+        system = maml_trpo.System(dataclasses.replace(NAVIGATION, device=device, precision="float64"))
         state, metrics = system.iterate(system.initial_state(), 0)
-        results.append((flatten(state["params"]).cpu(), metrics))
-        assert {leaf.device.type for leaf in state["params"].values()} == {device}
+        meta = flatten(state["meta"])
+        results.append((meta.cpu(), metrics))
+        assert meta.device.type == device
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-6, atol=1e-8)
     for name in ("return_before", "return_after", "surrogate_after", "kl_after"):
         assert results[0][1][name] == pytest.approx(results[1][1][name], rel=1e-6, abs=1e-9)
 
 
+RECURRENT = {"policy": RecurrentConfig(6, [5]), "tasks": 3, "precision": "float64",
+             "environment": SMALL["environment"]}  # fmt: skip
+TRAINED = {**{name: (system, {**SMALL, **values}) for name, (system, values) in VALUES.items()},
+           "RL2": ("rl2", RECURRENT)}  # fmt: skip
+
+
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize(("kind", "values"), VALUES.values(), ids=VALUES)
-def test_every_meta_learner_iterates_as_on_the_cpu(kind: str, values: dict[str, Any]) -> None:
-    config, constructor = SYSTEMS[kind]
-    found = []
+@pytest.mark.parametrize(("name", "values"), TRAINED.values(), ids=TRAINED)
+def test_every_meta_learner_iterates_and_evaluates_as_on_the_cpu(name: str, values: dict[str, Any]) -> None:
+    known, ends, returns = registered(name), [], []
     for device in ("cpu", "cuda"):
-        system = constructor(config(**{**SMALL, **values}, device=device))
+        system: Any = known.make(known.config(**values, device=device))
         state, _ = system.iterate(system.initial_state(), 0)
         state, _ = system.iterate(state, 1)
-        found.append(flatten(state["params"]).cpu())
+        ends.append(flatten(state["meta"]).cpu())
+        on_cpu = place(state, torch.device("cpu"))  # as a checkpoint brings it
+        returns.append(system.evaluate([on_cpu], system.Options(steps=1, tasks=2, episodes=2)).values)
         system.close()
-    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(returns[0], returns[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_rollout_equals_the_cpus() -> None:
+    results = []
+    for device in ("cpu", "cuda"):
+        playing = playing_in(CONFIGS["native"], torch.device(device))
+        rollout, carry = playing.rollout(playing.start(), 20)
+        assert rollout.observations.device.type == device
+        results.append((rollout.actions.cpu(), rollout.rewards.cpu(), carry.memory.hidden.cpu()))
+        playing.sampler.close()
+    for cpu, cuda in zip(*results, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=1e-9, atol=1e-11)
 
 
 class Pictures:
@@ -90,12 +120,12 @@ class Pictures:
 
 
 PLUS_PLUS: dict[str, Any] = {
-    "inner": InnerConfig(steps=2, rate=0.1, learned_rates=True),
-    "outer": OuterConfig(objective="annealed", final_rate=1e-5),
+    "inner": InnerConfig(steps=2, learning_rate=0.1, learned_rates=True),
+    "outer": OuterConfig(objective="annealed", final_learning_rate=1e-5),
     "network": NetworkConfig(id="conv4", filters=4, downsampling="max_pool", norm="running", norm_steps=2),
 }
 IMPLICIT: dict[str, Any] = {
-    "inner": InnerConfig(steps=4, rate=0.1, mode="implicit", proximal=2.0),
+    "inner": InnerConfig(steps=4, learning_rate=0.1, mode="implicit", proximal=2.0),
     "network": NetworkConfig(id="conv4", filters=4, adapt_norm=True),
 }
 
@@ -108,40 +138,37 @@ def supervised(device: str, values: dict[str, Any]) -> Config:
 
 @pytest.mark.parametrize("values", [PLUS_PLUS, IMPLICIT], ids=["maml++", "imaml"])
 def test_the_supervised_configurations_run_where_there_is_no_gpu(values: dict[str, Any]) -> None:
-    system = MAML(supervised("cpu", values))
+    system = maml.System(supervised("cpu", values))
     state, _ = system.iterate(system.initial_state(), 0)
-    assert all(bool(leaf.isfinite().all()) for leaf in state["params"].values())
+    assert bool(flatten(state["meta"]).isfinite().all())
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("values", [PLUS_PLUS, IMPLICIT], ids=["maml++", "imaml"])
 def test_supervised_training_and_evaluation_equal_the_cpus(values: dict[str, Any]) -> None:
-    found = []
+    results = []
     for device in ("cpu", "cuda"):
-        system = MAML(supervised(device, values))
+        system = maml.System(supervised(device, values))
         state, metrics = system.iterate(system.initial_state(), 0)
-        assert {leaf.device.type for leaf in state["params"].values()} == {device}
+        assert flatten(state["meta"]).device.type == device
         state, _ = system.iterate(state, 1)
-        outputs = system.evaluate([state], 3, 7, 5).outputs
-        found.append((metrics["meta_loss"], torch.stack(outputs).cpu()))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-7)
+        results.append(
+            (metrics["meta_loss"], system.evaluate([state], system.Options(steps=3, seed=7, tasks=5)).values)
+        )
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-9)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.gpu
 @needs_gpu
 def test_nothing_is_copied_to_the_host_inside_conjugate_gradient() -> None:
-    policy = reference.make_policy("gaussian")
-    params = {name: leaf.cuda() for name, leaf in reference.initial(policy).items()}
-    batches = reference.make_batches("gaussian", policy, reference.initial(policy), 1, ragged=True)
-    batches = [map_tree(lambda leaf: leaf.cuda(), batch) for batch in batches]
-    problem = reference.make_problem(policy, params, batches, unrolled(), chunk=3)
-    problem.linearise(flatten(params))
-    gradient = problem.gradient()
+    problem, theta = _problem("gaussian", "cuda", unrolled(), 1)
+    local = problem.linearise(theta)
+    gradient = local.gradient()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        conjugate_gradient(problem.product, gradient)
+        conjugate_gradient(local.product, gradient)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

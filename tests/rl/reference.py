@@ -9,18 +9,18 @@ from torch.distributions import Categorical, Distribution, Independent, Normal, 
 
 from maml_rl.core import Mode, Objective, final, listed, sgd
 from maml_rl.core.tree import flatten, unflatten
-from maml_rl.core.types import Params
+from maml_rl.core.types import Meta, Params
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
-from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.policy_learner import POLICY, PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 
 RATES = (0.3, 0.15, 0.15, 0.15)
 TASKS, EPISODES, STEPS = 3, 2, 5
 
 
-def make_policy(kind: str) -> Policy:
-    if kind == "gaussian":
+def make_policy(family: str) -> Policy:
+    if family == "gaussian":
         return gaussian_mlp(3, 2, hidden=(4,), activation="tanh", initial_std=0.7)
     return categorical_mlp(3, 3, hidden=(4,), activation="tanh")
 
@@ -34,23 +34,23 @@ def initial(policy: Policy) -> Params:
     }
 
 
-def forward(kind: str, params: Params, observations: Tensor) -> Distribution:
+def forward(family: str, params: Params, observations: Tensor) -> Distribution:
     hidden = torch.tanh(observations @ params["layer0.weight"].T + params["layer0.bias"])
     output = hidden @ params["layer1.weight"].T + params["layer1.bias"]
-    if kind == "gaussian":
+    if family == "gaussian":
         return Independent(Normal(output, params["log_std"].exp().expand_as(output)), 1)
     return Categorical(logits=output)
 
 
 def inner_path(
-    kind: str, theta: Tensor, like: Params, batches: list[RLBatch], task: int, first_order: bool
+    family: str, theta: Tensor, like: Params, batches: list[RLBatch], task: int, first_order: bool
 ) -> list[Tensor]:
     """phi_0, ..., phi_K as flat vectors, with a graph."""
     path = [theta]
     for step, batch in enumerate(batches[:-1]):
         phi = path[-1]
         at = phi.detach().requires_grad_() if first_order else phi
-        log_probs = forward(kind, unflatten(at, like), batch.observations[task]).log_prob(batch.actions[task])
+        log_probs = forward(family, unflatten(at, like), batch.observations[task]).log_prob(batch.actions[task])
         loss = -(batch.weights[task] * batch.advantages[task] * log_probs).sum()
         (gradient,) = torch.autograd.grad(loss, at, create_graph=not first_order)
         path.append(phi - RATES[step] * gradient)
@@ -66,13 +66,13 @@ def make_problem(
     chunk: int = 2,
     loss: str = "log_probability",
     **options: Any,
-) -> MetaProblem:
+) -> MetaSurrogate:
     """The implementation under test, on the same data."""
     learner = PolicyLearner(policy, sgd(listed(RATES)), mode, INNER_LOSSES[loss])
-    return MetaProblem(learner, params, batches, objective or final(), chunk, **options)
+    return MetaSurrogate(learner, {POLICY: params}, batches, objective or final(), chunk, **options)
 
 
-def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ragged: bool) -> list[RLBatch]:
+def make_batches(family: str, policy: Policy, params: Params, inner_steps: int, ragged: bool) -> list[RLBatch]:
     """Random data whose log-probabilities are those of the adapted policies, as a sampler would return them."""
     generator = torch.Generator().manual_seed(2)
     size = EPISODES * STEPS
@@ -86,7 +86,7 @@ def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ra
             mask[0, 1, 2:] = 0
             mask[2, 0, 4:] = 0
         weights = (mask / mask.sum((-2, -1), keepdim=True)).flatten(1)
-        if kind == "gaussian":
+        if family == "gaussian":
             actions = torch.randn(TASKS, size, 2, generator=generator, dtype=torch.float64)
         else:
             actions = torch.randint(3, (TASKS, size), generator=generator)
@@ -95,27 +95,27 @@ def make_batches(kind: str, policy: Policy, params: Params, inner_steps: int, ra
         batches.append(batch)
         log_probs = []
         for task in range(TASKS):
-            phi = inner_path(kind, theta.clone().requires_grad_(), params, batches, task, False)[-1].detach()
-            acts = forward(kind, unflatten(phi, params), observations[task])
+            phi = inner_path(family, theta.clone().requires_grad_(), params, batches, task, False)[-1].detach()
+            acts = forward(family, unflatten(phi, params), observations[task])
             log_probs.append(acts.log_prob(actions[task]).detach())
         batches[-1] = batch._replace(log_probs=torch.stack(log_probs))
     return batches
 
 
 def objective(
-    kind: str, params: Params, batches: list[RLBatch], first_order: bool, weights: list[float]
+    family: str, params: Params, batches: list[RLBatch], first_order: bool, weights: list[float]
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """The surrogate and the mean divergence from the policies at `params`, as functions of a flat vector."""
 
     def points(theta: Tensor) -> list[tuple[float, int, int, Distribution]]:
-        found = []
+        acting = []
         for task in range(TASKS):
             for step, weight in enumerate(weights):
                 if weight:
-                    path = inner_path(kind, theta, params, batches[: step + 1], task, first_order)
-                    acts = forward(kind, unflatten(path[-1], params), batches[step].observations[task])
-                    found.append((weight, step, task, acts))
-        return found
+                    path = inner_path(family, theta, params, batches[: step + 1], task, first_order)
+                    acts = forward(family, unflatten(path[-1], params), batches[step].observations[task])
+                    acting.append((weight, step, task, acts))
+        return acting
 
     old = points(flatten(params).requires_grad_())
     old_log_probs = [acts.log_prob(batches[step].actions[task]).detach() for _, step, task, acts in old]
@@ -143,3 +143,21 @@ def _detached(acts: Distribution) -> Distribution:
         return Independent(Normal(acts.base_dist.loc.detach(), acts.base_dist.scale.detach()), 1)
     assert isinstance(acts, Categorical)
     return Categorical(logits=acts.logits.detach())
+
+
+def of_task(batch: RLBatch, task: int) -> RLBatch:
+    """The samples of one task."""
+    return RLBatch(*(part[task] for part in batch))
+
+
+def resampled(learner: PolicyLearner, meta: Meta, batches: list[RLBatch]) -> list[RLBatch]:
+    """The batches with the log-probabilities of the learner's own path, as if it had sampled them."""
+    rewritten: list[RLBatch] = []
+    for batch in batches:
+        log_probs = []
+        for task in range(len(batch.weights)):
+            params = learner.path(meta, [of_task(earlier, task) for earlier in rewritten])[-1]
+            data = of_task(batch, task)
+            log_probs.append(learner.policy.act(params, data.observations).log_prob(data.actions).detach())
+        rewritten.append(batch._replace(log_probs=torch.stack(log_probs)))
+    return rewritten

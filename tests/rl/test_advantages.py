@@ -8,8 +8,8 @@ from torch import Tensor
 
 from maml_rl.rl.advantages import discounted_returns, generalised_advantages, normalise
 from maml_rl.rl.baselines import features, fit_linear_baseline, predict
-from maml_rl.rl.collect import EstimatorConfig, prepare
-from maml_rl.rl.trajectories import Trajectories
+from maml_rl.rl.estimation import EstimatorConfig, prepare
+from maml_rl.rl.sampling.trajectories import Trajectories
 
 LENGTHS = [6, 3, 1, 6]
 T = 6
@@ -36,7 +36,7 @@ def test_returns_equal_a_plain_sum() -> None:
 @pytest.mark.parametrize(("discount", "gae_lambda"), [(0.9, 0.7), (1.0, 1.0), (0.99, 0.0)])
 def test_advantages_equal_the_definition(discount: float, gae_lambda: float) -> None:
     rewards, values, mask, after = _episodes()
-    found = generalised_advantages(rewards, values, mask, after, discount, gae_lambda)
+    computed = generalised_advantages(rewards, values, mask, after, discount, gae_lambda)
     for episode, length in enumerate(LENGTHS):
         v = [*values[episode, :length].tolist(), float(after[episode])]
         deltas = [float(rewards[episode, t]) + discount * v[t + 1] - v[t] for t in range(length)]
@@ -44,7 +44,7 @@ def test_advantages_equal_the_definition(discount: float, gae_lambda: float) -> 
             expected = (
                 sum((discount * gae_lambda) ** (k - t) * deltas[k] for k in range(t, length)) if t < length else 0.0
             )
-            assert float(found[episode, t]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+            assert float(computed[episode, t]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def test_monte_carlo_and_one_step_are_the_ends_of_lambda() -> None:

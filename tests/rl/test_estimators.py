@@ -7,8 +7,8 @@ from torch import Tensor
 from maml_rl.core import constant, final, sgd, unrolled
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch, thinned
-from maml_rl.rl.policy_learner import PolicyLearner
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.policy_learner import POLICY, PolicyLearner
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 from tests.rl import enumeration as mdp
 from tests.rl.enumeration import RATE
 
@@ -18,8 +18,8 @@ BASELINE = torch.tensor([[0.3, -1.0, 0.7], [2.0, 0.1, -0.4]], dtype=torch.float6
 
 def _loss(name: str, batch: RLBatch) -> object:
     policy, params, _ = mdp.start()
-    found = INNER_LOSSES[name].of(policy)
-    return lambda theta: found(unflatten(theta, params), batch, 0)
+    loss = INNER_LOSSES[name].of(policy)
+    return lambda theta: loss(unflatten(theta, params), batch, {}, 0)[0]
 
 
 def _hessian(name: str, batch: RLBatch) -> Tensor:
@@ -83,9 +83,8 @@ def _meta_gradient(name: str, before: RLBatch, after: RLBatch, credits: Tensor |
     policy, params, theta = mdp.start()
     learner = PolicyLearner(policy, sgd(constant(RATE)), unrolled(), INNER_LOSSES[name])
     batches = [mdp.as_tasks(before), mdp.as_tasks(after)]
-    problem = MetaProblem(learner, params, batches, final(), credits=credits)
-    problem.linearise(theta)
-    return problem.gradient()
+    problem = MetaSurrogate(learner, {POLICY: params}, batches, final(), credits=credits)
+    return problem.linearise(theta).gradient()
 
 
 def _exact_meta_gradient(episodes: mdp.Episodes) -> tuple[Tensor, Tensor]:
@@ -180,7 +179,7 @@ def test_e_mamls_credit_is_exact_over_two_inner_steps() -> None:
     exact = -torch.func.grad(expectation)(theta)
     policy = mdp.start()[0]
     learner = PolicyLearner(policy, sgd(constant(RATE)), unrolled(), INNER_LOSSES["log_probability"])
-    found = torch.zeros_like(theta)
+    total = torch.zeros_like(theta)
     for first in range(count):
         middle = step(theta, first)
         for second in range(count):
@@ -191,10 +190,10 @@ def test_e_mamls_credit_is_exact_over_two_inner_steps() -> None:
                 mdp.batch_of(phi, params, episodes),
             ]
             credits = mdp.value(phi, params, episodes)[None]
-            problem = MetaProblem(learner, params, [mdp.as_tasks(b) for b in batches], final(), credits=credits)
-            problem.linearise(theta)
-            found += chances(theta)[first] * chances(middle)[second] * problem.gradient()
-    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
+            data = [mdp.as_tasks(batch) for batch in batches]
+            problem = MetaSurrogate(learner, {POLICY: params}, data, final(), credits=credits)
+            total += chances(theta)[first] * chances(middle)[second] * problem.linearise(theta).gradient()
+    torch.testing.assert_close(total, exact, rtol=1e-9, atol=1e-12)
 
 
 def test_e_mamls_credit_makes_the_gradient_that_of_the_expectation_over_data_sets() -> None:
@@ -215,16 +214,16 @@ def test_e_mamls_credit_makes_the_gradient_that_of_the_expectation_over_data_set
 
     exact = -torch.func.grad(expectation)(theta)
     chances = episodes.chances * mdp.log_probs(theta, params, episodes).sum(-1).exp()
-    found = {"with": torch.zeros_like(theta), "without": torch.zeros_like(theta)}
+    total = {"with": torch.zeros_like(theta), "without": torch.zeros_like(theta)}
     for index in range(count):
         phi = adapted(theta, index)
         before = mdp.batch_of(theta, params, episodes, counts=alone[index])
         after = mdp.batch_of(phi, params, episodes)
         credits = mdp.value(phi, params, episodes)[None]
-        found["with"] += chances[index] * _meta_gradient("log_probability", before, after, credits)
-        found["without"] += chances[index] * _meta_gradient("log_probability", before, after)
-    torch.testing.assert_close(found["with"], exact, rtol=1e-10, atol=1e-12)
-    assert float((found["without"] - exact).norm() / exact.norm()) > 0.1
+        total["with"] += chances[index] * _meta_gradient("log_probability", before, after, credits)
+        total["without"] += chances[index] * _meta_gradient("log_probability", before, after)
+    torch.testing.assert_close(total["with"], exact, rtol=1e-10, atol=1e-12)
+    assert float((total["without"] - exact).norm() / exact.norm()) > 0.1
 
 
 def test_a_discount_biases_dice_as_the_page_says() -> None:
@@ -249,13 +248,13 @@ def test_values_are_those_of_the_expectation(name: str) -> None:
     episodes = mdp.enumerate_episodes(horizon=1)
     batch = mdp.batch_of(theta, params, episodes)
     moved = theta + 0.3 * torch.cos(torch.arange(len(theta), dtype=theta.dtype))
-    found = INNER_LOSSES[name].of(policy)(unflatten(moved, params), batch, 0)
+    result, _ = INNER_LOSSES[name].of(policy)(unflatten(moved, params), batch, {}, 0)
     expected = {
         "likelihood_ratio": -mdp.value(moved, params, episodes),
         "log_probability": -(batch.weights * batch.advantages * mdp.log_probs(moved, params, episodes)[:, 0]).sum(),
         "dice": torch.zeros((), dtype=torch.float64),
     }[name]
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_what_is_behind_an_episodes_end_does_not_count_for_dice() -> None:
@@ -269,8 +268,8 @@ def test_what_is_behind_an_episodes_end_does_not_count_for_dice() -> None:
     other = cut._replace(observations=wild, actions=torch.where(lived, cut.actions, 1 - cut.actions))
     policy, _, _ = mdp.start()
     assert not bool(policy.act(params, wild).log_prob(other.actions)[~lived].isfinite().any())
-    value = INNER_LOSSES["dice"].of(policy)(params, other, 0)
-    assert float(value) == float(INNER_LOSSES["dice"].of(policy)(params, cut, 0))
+    loss = INNER_LOSSES["dice"].of(policy)
+    assert float(loss(params, other, {}, 0)[0]) == float(loss(params, cut, {}, 0)[0])
     rewritten = cut._replace(actions=torch.where(lived, cut.actions, 1 - cut.actions))
     assert torch.equal(_hessian("dice", cut), _hessian("dice", rewritten))
 

@@ -47,8 +47,8 @@ def test_the_exact_value_of_a_uniform_policy_is_the_environments_own(study: Any)
 
 
 def test_unbiased_estimators_miss_by_chance_alone_and_first_order_by_more(study: Any) -> None:
-    options = study.Options(repetitions=150, tasks=1, episodes=200, rate=1.0, seed=1)
-    figures = study._processes(options, {name: study.KINDS[name] for name in ("dice", "first_order")})
+    options = study.Options(repetitions=150, tasks=1, episodes=200, learning_rate=1.0, seed=1)
+    figures = study._processes(options, {name: study.ESTIMATORS[name] for name in ("dice", "first_order")})
     assert figures["dice"]["bias"] < 2 * figures["dice"]["bias by chance"] + 0.05
     assert figures["first_order"]["bias"] > 0.2
     assert figures["first_order"]["spread"] < figures["dice"]["spread"]
@@ -56,8 +56,8 @@ def test_unbiased_estimators_miss_by_chance_alone_and_first_order_by_more(study:
 
 def test_it_writes_what_it_measured_of_processes_and_of_runs(tmp_path: Path, script: Script) -> None:
     assert script("meta_gradients", ["--repetitions", "2", "--tasks", "1", "--json", str(tmp_path / "a.json")]) == 0
-    found = json.loads((tmp_path / "a.json").read_text())
-    assert set(found["estimators"]) == {"log_probability", "likelihood_ratio", "dice", "e_maml", "first_order"}
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert set(written["estimators"]) == {"log_probability", "likelihood_ratio", "dice", "e_maml", "first_order"}
     small = ["--tasks", "2", "--episodes", "3", "--iterations", "0", "--environment.arguments", "{horizon: 6}"]
     run = str(tmp_path / "run")
     assert script("train", ["--output", run, *small]) == 0
@@ -80,4 +80,22 @@ def test_bad_input_is_one_line(
     argv: list[str], message: str, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert script("meta_gradients", argv) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--system", "rl2", "--ppo.minibatches", "1"], "has no policy that adapts by gradient steps"),
+        (["--inner.steps", "0", "--episodes", "2"], "was trained without inner steps"),
+    ],
+    ids=["recurrent", "no steps"],
+)
+def test_runs_without_gradient_steps_are_refused(
+    argv: list[str], message: str, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--tasks", "2", "--iterations", "0", "--environment.arguments", "{horizon: 4}"]
+    assert script("train", ["--output", str(tmp_path / "run"), *argv, *small]) == 0
+    capsys.readouterr()
+    assert script("meta_gradients", ["--run", str(tmp_path / "run"), "--repetitions", "2"]) == 2
     assert message in capsys.readouterr().err

@@ -17,10 +17,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from maml_rl.rl.environments.vector import EnvironmentConfig, make_single, make_vector
 from maml_rl.rl.policies import PolicyConfig, policy_for
+from maml_rl.rl.policy_learner import POLICY
 from maml_rl.run.finished_run import open_run
 from maml_rl.sb3.policy import params_of, to_ppo
 from maml_rl.sb3.vec_env import TaskVecEnv
-from maml_rl.systems.maml_trpo import MAMLTRPO, Config
+from maml_rl.systems.maml_trpo import Config, System
 
 Script = Callable[[str, list[str]], int]
 CASES = [
@@ -62,7 +63,9 @@ def test_actions_and_log_probabilities_survive_saving(
     assert all(torch.equal(back[key], params[key]) for key in params)
 
 
-@pytest.mark.parametrize("more", [[], ["--policy.context", "3", "--inner.adapts", "context", "--inner.rate", "1.0"]])
+@pytest.mark.parametrize(
+    "more", [[], ["--policy.context", "3", "--inner.adapts", "context", "--inner.learning_rate", "1.0"]]
+)
 def test_an_export_is_the_adapted_policy(more: list[str], tmp_path: Path, script: Script) -> None:
     run, output = tmp_path / "run", tmp_path / "policy.zip"
     small = ["--tasks", "2", "--episodes", "5", "--iterations", "2", "--torch_threads", "1", "--policy.hidden", "[16]"]
@@ -71,9 +74,10 @@ def test_an_export_is_the_adapted_policy(more: list[str], tmp_path: Path, script
     assert script("export", ["--run", str(run), "--task", json.dumps(task), "--output", str(output)]) == 0
     model, seen = PPO.load(output), torch.randn(20, 2)
     with open_run(run, "best") as opened:
-        _, collected = opened.system.evaluate(opened.state, 1, 1000, 1, 5, chosen=[task])
+        _, collected = opened.system.adapt_held_out(opened.state, 1, 1000, [task], 5)
         before, adapted = (
-            opened.system.policy.act({name: leaf[0] for name, leaf in point.items()}, seen) for point in collected.path
+            opened.system.policy.act({name: leaf[0] for name, leaf in collected.params(point).items()}, seen)
+            for point in (0, 1)
         )
     theirs = model.policy.get_distribution(seen).distribution
     torch.testing.assert_close(theirs.mean, adapted.mean, rtol=0, atol=1e-6)
@@ -83,8 +87,8 @@ def test_an_export_is_the_adapted_policy(more: list[str], tmp_path: Path, script
 
 def test_a_spread_below_its_floor_is_exported_as_the_floor() -> None:
     config = PolicyConfig(hidden=[16], minimum_std=0.5)
-    system = MAMLTRPO(Config(policy=config, tasks=1, episodes=1))
-    params = {**system.initial_state()["params"], "log_std": torch.tensor([-3.0, 0.0])}
+    system = System(Config(policy=config, tasks=1, episodes=1))
+    params = {**system.initial_state()["meta"][POLICY], "log_std": torch.tensor([-3.0, 0.0])}
     model = to_ppo(config, params, TaskVecEnv(make_vector(EnvironmentConfig(), 1)))
     torch.testing.assert_close(model.policy.log_std.exp().detach(), torch.tensor([0.5, 1.0]))
 
@@ -101,9 +105,9 @@ def test_an_exported_policy_earns_what_it_earned_here_and_goes_on_learning(tmp_p
     model = PPO.load(output, env=env, n_steps=50, batch_size=100)
     with pytest.warns(UserWarning, match="Monitor"):
         theirs, spread = evaluate_policy(model, env, n_eval_episodes=200, deterministic=False)
-    system = MAMLTRPO(Config(policy=PolicyConfig(hidden=[16]), tasks=1, episodes=1))
+    system = System(Config(policy=PolicyConfig(hidden=[16]), tasks=1, episodes=1))
     params = params_of(model, system.config.policy)
-    _, collected = system.evaluate({"params": params}, 0, 5, 1, 200, chosen=[task])
+    _, collected = system.adapt_held_out({"meta": {POLICY: params}}, 0, 5, [task], 200)
     assert float(collected.trajectories[0].returns.mean()) == pytest.approx(theirs, abs=4 * spread / np.sqrt(100))
     before = {name: leaf.clone() for name, leaf in model.policy.state_dict().items()}
     model.learn(1000)
@@ -117,9 +121,9 @@ def test_a_model_is_the_start_of_a_run_that_resumes_without_it(tmp_path: Path, s
     model.save(tmp_path / "ppo.zip")
     start, run = str(tmp_path / "ppo.zip"), tmp_path / "run"
     argv = ["--output", str(run), "--tasks", "2", "--episodes", "3", "--torch_threads", "1"]
-    system = MAMLTRPO(Config(policy=PolicyConfig(hidden=[16]), start=start, tasks=1, episodes=1))
+    system = System(Config(policy=PolicyConfig(hidden=[16]), start=start, tasks=1, episodes=1))
     expected = params_of(model, system.config.policy)
-    assert all(torch.equal(leaf, expected[name]) for name, leaf in system.initial_state()["params"].items())
+    assert all(torch.equal(leaf, expected[name]) for name, leaf in system.initial_state()["meta"][POLICY].items())
     assert script("train", [*argv, "--policy.hidden", "[16]", "--start", start, "--iterations", "1"]) == 0
     (tmp_path / "ppo.zip").unlink()
     assert script("train", ["--output", str(run), "--resume", "--iterations", "2"]) == 0
@@ -132,8 +136,8 @@ def test_a_policy_with_a_context_starts_as_the_model(tmp_path: Path) -> None:
     model = PPO("MlpPolicy", env, policy_kwargs=kwargs, n_steps=50, batch_size=50, device="cpu")
     model.save(tmp_path / "ppo.zip")
     policy = PolicyConfig(hidden=[16], context=3)
-    system = MAMLTRPO(Config(policy=policy, start=str(tmp_path / "ppo.zip"), tasks=1, episodes=1))
-    params = system.learner.begin(system.initial_state()["params"])[0]
+    system = System(Config(policy=policy, start=str(tmp_path / "ppo.zip"), tasks=1, episodes=1))
+    params = system.learner.begin(system.initial_state()["meta"]).params
     assert params["context"].tolist() == [0, 0, 0]
     assert params["layer0.weight"][:, 2:].abs().min() > 0  # or no gradient would reach the context
     seen = torch.randn(7, 2)

@@ -30,7 +30,7 @@ def test_options_take_what_is_missing_from_the_configuration() -> None:
         ({"steps": -1}, "`steps` must be at least 0"),
         ({"support": 0}, "`support` must be at least 1"),
         ({"ensemble": 0}, "`ensemble` must be at least 1"),
-        ({"learning_rates": []}, "`learning_rates`: learning rates must be one or more"),
+        ({"learning_rates": []}, "`learning_rates` must be one or more"),
         ({"learning_rates": [-0.1]}, "finite numbers of at least 0"),
         ({"steps": 2, "learning_rates": [0.1] * 3}, "`learning_rates` has 3 entries, there are 2 gradient steps"),
     ],

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from maml_rl.core.tree import flatten, map_tree
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import PolicyConfig
-from maml_rl.rl.sampler import drawing_seed
-from maml_rl.systems.maml_trpo import MAMLTRPO, Config, InnerConfig, OuterConfig
+from maml_rl.rl.sampling.seeds import drawing_seed
+from maml_rl.systems.inner import InnerConfig
+from maml_rl.systems.maml_trpo import Config, OuterConfig, System
 
 NAVIGATION = Config(
     environment=EnvironmentConfig("envs:Navigation2D-v0", {"horizon": 20, "action_scale": 1.0}),
@@ -27,7 +29,7 @@ CHEETAH = dataclasses.replace(
 
 
 def _curve(config: Config, iterations: int = 3) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    system = MAMLTRPO(config)
+    system = System(config)
     state, curve = system.initial_state(), []
     for iteration in range(iterations):
         state, metrics = system.iterate(state, iteration)
@@ -37,7 +39,7 @@ def _curve(config: Config, iterations: int = 3) -> tuple[list[dict[str, float]],
 
 
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    return all(torch.equal(first["params"][name], second["params"][name]) for name in first["params"])
+    return torch.equal(flatten(first["meta"]), flatten(second["meta"]))
 
 
 def test_the_same_seed_gives_the_same_curve_bitwise_for_one_and_two_simulation_threads() -> None:
@@ -82,7 +84,7 @@ def test_a_categorical_policy_learns_the_corridor_of_a_third_party(third_party: 
     config = Config(
         environment=EnvironmentConfig(f"{third_party}:Corridor-v0"),
         policy=PolicyConfig([8], "tanh"),
-        inner=InnerConfig(rate=[1.0, 0.5]),
+        inner=InnerConfig(learning_rate=[1.0, 0.5]),
         tasks=6,
         episodes=10,
         torch_threads=1,
@@ -99,35 +101,36 @@ def test_adaptation_helps_after_a_few_iterations_of_navigation() -> None:
     gains = [metrics["adaptation_gain"] for metrics in curve]
     assert np.mean(gains[-5:]) > 1.0
     assert np.mean(gains[-5:]) > 2 * np.mean(gains[:3])
-    system = MAMLTRPO(config)
-    tasks, held_out = system.evaluate(state, 3, 0, 12, 8)
-    returns = [float(trajectories.returns.mean()) for trajectories in held_out.trajectories]
-    assert len(tasks) == 12
+    system = System(config)
+    evaluation = system.evaluate([state], system.Options(steps=3, tasks=12, seed=0, episodes=8))
+    assert evaluation.values.shape == (4, 12, 8)
+    returns = evaluation.values.mean((1, 2))
     assert returns[1] > returns[0] + 1.0
-    assert len(held_out.path) == len(returns) == 4
 
 
 def test_evaluation_is_repeatable_and_never_sees_the_training_tasks() -> None:
-    system = MAMLTRPO(NAVIGATION)
+    system = System(NAVIGATION)
     state = system.initial_state()
-    before = {name: leaf.clone() for name, leaf in state["params"].items()}
-    (first_tasks, first), (second_tasks, second) = (system.evaluate(state, 2, NAVIGATION.seed, 3, 2) for _ in range(2))
-    assert first_tasks == second_tasks
-    assert torch.equal(first.trajectories[2].rewards, second.trajectories[2].rewards)
-    assert _same(state, {"params": before})
+    before = map_tree(torch.clone, state)
+    options = system.Options(steps=2, tasks=3, seed=NAVIGATION.seed, episodes=2)
+    first, second = (system.evaluate([state], options) for _ in range(2))
+    assert first.tasks == second.tasks
+    np.testing.assert_array_equal(first.values, second.values)
+    assert _same(state, before)
     for iteration in range(50):
-        drawn = system.sampler.sample_tasks(drawing_seed(NAVIGATION.seed, 0, iteration))
-        assert not {str(task) for task in first_tasks} & {str(task) for task in drawn}
-    faster = system.evaluate(state, 2, 1, 3, 2, rates=[5.0])[1]
-    assert not torch.equal(
-        faster.trajectories[1].rewards, system.evaluate(state, 2, 1, 3, 2)[1].trajectories[1].rewards
-    )
+        drawn = system.sampler.stepper.draw_tasks(drawing_seed(NAVIGATION.seed, 0, iteration))
+        assert not {str(task) for task in first.tasks} & {str(task) for task in drawn}
+    faster = system.evaluate([state], dataclasses.replace(options, learning_rates=[5.0]))
+    assert np.array_equal(faster.values[0], first.values[0])
+    assert not np.array_equal(faster.values[1], first.values[1])
+    assert first.settings["learning_rates"] == [0.1, 0.05]
+    assert faster.settings["learning_rates"] == [5.0, 5.0]
     system.close()
 
 
 def test_thirty_iterations_leak_nothing() -> None:
     config = dataclasses.replace(NAVIGATION, tasks=8, episodes=20, policy=PolicyConfig([64, 64]))
-    system = MAMLTRPO(config)
+    system = System(config)
     state = system.initial_state()
 
     def resident() -> int:
@@ -158,16 +161,16 @@ def test_thirty_iterations_leak_nothing() -> None:
         (lambda: PolicyConfig(minimum_std=0.0), "policy.minimum_std"),
         (lambda: PolicyConfig(initial_std=1e-9), "policy.minimum_std"),
         (lambda: InnerConfig(steps=-1), "inner.steps"),
-        (lambda: InnerConfig(rate=-0.1), "learning rates"),
-        (lambda: InnerConfig(rate=[]), "learning rates"),
+        (lambda: InnerConfig(learning_rate=-0.1), "learning rates"),
+        (lambda: InnerConfig(learning_rate=[]), "learning rates"),
         (lambda: OuterConfig(max_kl=0.0), "outer.max_kl"),
         (lambda: OuterConfig(line_search_shrink=1.0), "outer.line_search_shrink"),
         (lambda: OuterConfig(chunk=0), "outer.chunk"),
         (lambda: Config(inner=InnerConfig(steps=0), outer=OuterConfig(objective="uniform")), "at least one, got 0"),
         (lambda: Config(outer=OuterConfig(objective=[1.0])), r"K \+ 1 = 2 entries"),
-        (lambda: MAMLTRPO(Config(device="tpu")), "`device` must be 'cpu', 'cuda'"),
-        (lambda: MAMLTRPO(Config(device="meta")), "`device` must be 'cpu', 'cuda'"),
-        (lambda: MAMLTRPO(Config(device="cuda:99")), "no such CUDA device"),
+        (lambda: System(Config(device="tpu")), "`device` must be 'cpu', 'cuda'"),
+        (lambda: System(Config(device="meta")), "`device` must be 'cpu', 'cuda'"),
+        (lambda: System(Config(device="cuda:99")), "no such CUDA device"),
         (lambda: Config(seed=2**32), "`seed`"),
         (lambda: Config(outer=OuterConfig(objective=[0.0, 0.0])), "sum to 1"),
         (lambda: Config(outer=OuterConfig(objective=[-1.0, 2.0])), "at least 0"),
@@ -183,4 +186,4 @@ def test_impossible_configurations_are_refused_by_name(make: Any, message: str) 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused() -> None:
     with pytest.raises(ValueError, match="no such CUDA device"):
-        MAMLTRPO(Config(device="cuda"))
+        System(Config(device="cuda"))

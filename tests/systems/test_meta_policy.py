@@ -6,16 +6,21 @@ from typing import Any
 import pytest
 import torch
 
-from maml_rl.core.tree import flatten
+from maml_rl.core.rules import RATES
+from maml_rl.core.tree import flatten, map_tree
 from maml_rl.rl.advantages import discounted_returns
 from maml_rl.rl.baselines import features
-from maml_rl.rl.collect import Collected, EstimatorConfig, collect, pooled_baseline, prepare, sampling_credits
+from maml_rl.rl.collect import Collected, collect
 from maml_rl.rl.environments.vector import EnvironmentConfig
+from maml_rl.rl.estimation import EstimatorConfig, pooled_baseline, prepare, sampling_credits
 from maml_rl.rl.policies import PolicyConfig
-from maml_rl.rl.sampler import drawing_seed, task_seeds
-from maml_rl.systems import SYSTEMS, maml_trpo, promp, reptile
-from maml_rl.systems.meta_policy import MetaPolicySystem
-from maml_rl.systems.meta_policy_config import InnerConfig
+from maml_rl.rl.policy_learner import POLICY
+from maml_rl.rl.sampling.seeds import drawing_seed, task_seeds
+from maml_rl.systems import maml_trpo, promp, reptile
+from maml_rl.systems.inner import InnerConfig
+from maml_rl.systems.meta_policy import meta_surrogate
+from maml_rl.systems.registry import registered
+from maml_rl.systems.system import State
 
 SMALL: dict[str, Any] = {
     "environment": EnvironmentConfig(arguments={"horizon": 8}),
@@ -25,10 +30,16 @@ SMALL: dict[str, Any] = {
     "iterations": 3,
     "precision": "float64",
 }
-CONTEXT = {"policy": PolicyConfig([8], context=2), "inner": InnerConfig(adapts="context", rate=1.0)}
+CONTEXT = {"policy": PolicyConfig([8], context=2), "inner": InnerConfig(learning_rate=1.0, adapts="context")}
 VALUES: dict[str, tuple[str, dict[str, Any]]] = {
-    "likelihood ratio": ("maml_trpo", {"inner": InnerConfig(loss="likelihood_ratio")}),
-    "DiCE": ("maml_trpo", {"inner": InnerConfig(loss="dice"), "outer": maml_trpo.OuterConfig(curvature_share=0.5)}),
+    "likelihood ratio": ("maml_trpo", {"estimator": EstimatorConfig(loss="likelihood_ratio")}),
+    "DiCE": (
+        "maml_trpo",
+        {"estimator": EstimatorConfig(loss="dice"), "outer": maml_trpo.OuterConfig(curvature_share=0.5)},
+    ),
+    "momentum": ("maml_trpo", {"inner": InnerConfig(steps=2, learning_rate=0.1, rule="momentum")}),
+    "adam": ("promp", {"inner": InnerConfig(steps=2, rule="adam")}),
+    "proximal": ("maml_trpo", {"inner": InnerConfig(steps=2, learning_rate=0.1, proximal=2.0)}),
     "E-MAML": ("maml_trpo", {"outer": maml_trpo.OuterConfig(sampling_credit=1.0)}),
     "ANIL": ("maml_trpo", {"inner": InnerConfig(steps=2, adapts="head")}),
     "CAVIA": ("maml_trpo", CONTEXT),
@@ -40,7 +51,6 @@ VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "learned baseline": ("maml_trpo", {"estimator": EstimatorConfig(baseline="learned")}),
     "no baseline": ("maml_trpo", {"estimator": EstimatorConfig(baseline="none")}),
-    "preconditioner": ("maml_trpo", {"outer": maml_trpo.OuterConfig(preconditioner_probes=2)}),
     "oracle": (
         "maml_trpo",
         {"environment": EnvironmentConfig(arguments={"horizon": 8}, show_task=True), "inner": InnerConfig(steps=0)},
@@ -53,85 +63,83 @@ VALUES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _made(system: str, **values: Any) -> MetaPolicySystem:
-    config, constructor = SYSTEMS[system]
-    return constructor(config(**{**SMALL, **values}))  # type: ignore[no-any-return]
+def made(name: str, **values: Any) -> Any:
+    system = registered(name)
+    return system.make(system.config(**{**SMALL, **values}))
 
 
-def _collected(system: MetaPolicySystem, state: dict[str, Any]) -> Collected:
+def _collected(system: Any, state: State) -> Collected:
     """What iteration 0 gathers."""
     config = system.config
-    tasks = system.sampler.sample_tasks(drawing_seed(config.seed, 0, 0))
+    tasks = system.sampler.stepper.draw_tasks(drawing_seed(config.seed, 0, 0))
     seeds = lambda step: task_seeds(config.seed, 0, 0, step, config.tasks)  # noqa: E731
-    return collect(system.sampler, system.learner, state["params"], tasks, seeds, config.inner.steps, config.estimator)
+    return collect(system.sampler, system.learner, state["meta"], tasks, seeds, config.inner.steps, config.estimator)
 
 
-@pytest.mark.parametrize(("kind", "values"), VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize(("name", "values"), VALUES.values(), ids=VALUES)
 def test_every_value_iterates_alike_twice_evaluates_and_keeps_the_shape_of_its_state(
-    kind: str, values: dict[str, Any]
+    name: str, values: dict[str, Any]
 ) -> None:
-    system = _made(kind, **values)
-    found = []
+    system = made(name, **values)
+    ends = []
     for _ in range(2):
         state = system.initial_state()
         for iteration in range(2):
-            before = {name: leaf.clone() for name, leaf in state["params"].items()}
-            after, metrics = system.iterate(state, iteration)
-            assert all(torch.equal(before[name], state["params"][name]) for name in before)
+            before = map_tree(torch.clone, state)
+            after, _ = system.iterate(state, iteration)
+            assert torch.equal(flatten(before), flatten(state))
             assert after.keys() == state.keys()
             state = after
-        found.append((flatten(state["params"]), metrics))
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.isfinite(found[0][0]).all()
-    assert not torch.equal(found[0][0], flatten(system.initial_state()["params"]))
-    tasks, collected = system.evaluate(state, 3, 9, 2, 4)
-    assert len(collected.trajectories) == 4
-    assert len(tasks) == 2
-    _, other = system.evaluate(state, 1, 9, 2, 4, rates=[0.0])
-    assert all(torch.equal(leaf, other.path[1][name]) for name, leaf in other.path[0].items())
+        ends.append(flatten(state["meta"]))
+    assert torch.equal(*ends)
+    assert torch.isfinite(ends[0]).all()
+    assert not torch.equal(ends[0], flatten(system.initial_state()["meta"]))
+    assert system.evaluate([state], system.Options(steps=3, tasks=2, seed=9, episodes=4)).values.shape == (4, 2, 4)
+    _, collected = system.adapt_held_out(state, 1, 9, 2, 4, rates=[0.0])
+    assert all(torch.equal(leaf, collected.params(1)[name]) for name, leaf in collected.params(0).items())
     system.close()
 
 
 def test_reptile_with_one_step_is_the_gradient_of_joint_training() -> None:
-    system = _made("reptile", inner=InnerConfig(steps=1, rate=0.1))
+    system = made("reptile", inner=InnerConfig(learning_rate=0.1))
     state = system.initial_state()
     collected = _collected(system, state)
     batch = collected.batches[0]
-    leaves = {name: leaf.clone().requires_grad_() for name, leaf in state["params"].items()}
+    leaves = {name: leaf.clone().requires_grad_() for name, leaf in state["meta"][POLICY].items()}
     log_probs = system.policy.act(leaves, batch.observations.flatten(0, 1)).log_prob(batch.actions.flatten(0, 1))
     joint = -(batch.weights * batch.advantages).flatten() @ log_probs / SMALL["tasks"]
     gradient = torch.autograd.grad(joint, list(leaves.values()))
     after, _ = system.iterate(state, 0)
-    for (name, leaf), slope in zip(state["params"].items(), gradient, strict=True):
-        torch.testing.assert_close(after["params"][name], leaf - 0.1 * slope, rtol=1e-9, atol=1e-12)
+    for (name, leaf), slope in zip(state["meta"][POLICY].items(), gradient, strict=True):
+        torch.testing.assert_close(after["meta"][POLICY][name], leaf - 0.1 * slope, rtol=1e-9, atol=1e-12)
     system.close()
 
 
 def test_reptiles_rate_falls_linearly() -> None:
-    system = _made("reptile", outer=reptile.OuterConfig(1.0, final_rate=0.0))
+    system = made("reptile", outer=reptile.OuterConfig(1.0, final_learning_rate=0.0))
     state, rates = system.initial_state(), []
     for iteration in range(3):
         after, metrics = system.iterate(state, iteration)
-        rates.append(metrics["meta_rate"])
+        rates.append(metrics["meta_learning_rate"])
     assert rates == [1.0, 0.5, 0.0]
-    assert all(torch.equal(after["params"][name], leaf) for name, leaf in state["params"].items())
+    assert torch.equal(flatten(after["meta"]), flatten(state["meta"]))
     system.close()
 
 
 def test_the_plain_meta_policy_gradient_is_adam_on_the_surrogates_gradient() -> None:
-    values = {"inner": InnerConfig(), "outer": promp.OuterConfig(rate=1e-2, epochs=1, clip=None, kl_penalty=0.0)}
-    system = _made("promp", **values)
+    outer = promp.OuterConfig(learning_rate=1e-2, epochs=1, clip=None, kl_penalty=0.0)
+    system = made("promp", outer=outer)
     state = system.initial_state()
-    problem = system.problem(state["params"], _collected(system, state), 0)
-    problem.linearise(flatten(state["params"]))
-    expected = flatten(state["params"]) - 1e-2 * problem.gradient().sign()  # Adam's first step
+    theta, collected = flatten(state["meta"]), _collected(system, state)
+    problem = meta_surrogate(system.config, system.learner, state["meta"], collected, 0)
+    expected = theta - 1e-2 * problem.linearise(theta).gradient().sign()  # Adam's first step
     after, _ = system.iterate(state, 0)
-    torch.testing.assert_close(flatten(after["params"]), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(flatten(after["meta"]), expected, rtol=1e-5, atol=1e-5)
     system.close()
 
 
 def test_a_learned_baseline_is_the_least_squares_fit_of_the_iteration_before() -> None:
-    system = _made("maml_trpo", estimator=EstimatorConfig(baseline="learned"))
+    system = made("maml_trpo", estimator=EstimatorConfig(baseline="learned"))
     state = system.initial_state()
     assert float(state["baseline"].abs().sum()) == 0.0
     collected = _collected(system, state)
@@ -155,34 +163,34 @@ def test_a_learned_baseline_is_the_least_squares_fit_of_the_iteration_before() -
 
 
 def test_credits_compare_each_task_with_the_others() -> None:
-    system = _made("maml_trpo")
+    system = made("maml_trpo")
     collected = _collected(system, system.initial_state())
     last, batch = collected.trajectories[-1], collected.batches[-1]
-    found = sampling_credits(last, batch, 0.99)
+    credits = sampling_credits(last, batch, 0.99)
     returns = [float(sum(0.99**t * reward for t, reward in enumerate(task.mean(0).tolist()))) for task in last.rewards]
     for task, own in enumerate(returns):
         others = [value for other, value in enumerate(returns) if other != task]
         units = float(last.mask.sum(-1).mean() * batch.scale.mean())
-        assert float(found[task]) == pytest.approx((own - sum(others) / len(others)) / units, rel=1e-9)
+        assert float(credits[task]) == pytest.approx((own - sum(others) / len(others)) / units, rel=1e-9)
     system.close()
 
 
 def test_a_task_whose_returns_do_not_vary_gets_no_outsized_credit() -> None:
-    system = _made("maml_trpo")
+    system = made("maml_trpo")
     collected = _collected(system, system.initial_state())
     last = collected.trajectories[-1]
     rewards = last.rewards.clone()
     rewards[1] = 0.0
     flat = dataclasses.replace(last, rewards=rewards)
     plain = sampling_credits(last, collected.batches[-1], 0.99)
-    found = sampling_credits(flat, prepare(flat, system.config.estimator), 0.99)
-    assert float(found.abs().max()) < 10 * float(plain.abs().max())
+    credits = sampling_credits(flat, prepare(flat, system.config.estimator), 0.99)
+    assert float(credits.abs().max()) < 10 * float(plain.abs().max())
     system.close()
 
 
 def test_credit_and_surrogate_have_one_scale() -> None:
     """Over all tasks' samples the credit's mean is what the surrogate's own unit makes of a difference of returns."""
-    system = _made("maml_trpo", estimator=EstimatorConfig(baseline="none", discount=1.0, normalise=False))
+    system = made("maml_trpo", estimator=EstimatorConfig(baseline="none", discount=1.0, normalise=False))
     collected = _collected(system, system.initial_state())
     last, batch = collected.trajectories[-1], collected.batches[-1]
     assert torch.equal(batch.scale, torch.ones(3, dtype=torch.float64))
@@ -195,14 +203,14 @@ def test_credit_and_surrogate_have_one_scale() -> None:
 
 
 def test_an_objective_without_the_last_point_is_no_fault_of_promps() -> None:
-    system = _made("promp", inner=InnerConfig(steps=2), outer=promp.OuterConfig([0.5, 0.5, 0.0]))
+    system = made("promp", inner=InnerConfig(steps=2), outer=promp.OuterConfig([0.5, 0.5, 0.0]))
     _, metrics = system.iterate(system.initial_state(), 0)
     assert metrics["kl_after"] > 0
     system.close()
 
 
 def test_a_share_below_one_sample_takes_one() -> None:
-    system = _made("maml_trpo", outer=maml_trpo.OuterConfig(curvature_share=1e-3))
+    system = made("maml_trpo", outer=maml_trpo.OuterConfig(curvature_share=1e-3))
     _, metrics = system.iterate(system.initial_state(), 0)
     assert metrics["line_search_steps"] >= 1
     system.close()
@@ -210,11 +218,11 @@ def test_a_share_below_one_sample_takes_one() -> None:
 
 def test_the_annealed_objective_ends_as_the_final_one() -> None:
     values = {"inner": InnerConfig(steps=2)}
-    annealed = _made("maml_trpo", outer=maml_trpo.OuterConfig("annealed", annealing_iterations=2), **values)
-    final = _made("maml_trpo", **values)
+    annealed = made("maml_trpo", outer=maml_trpo.OuterConfig("annealed", annealing_iterations=2), **values)
+    final = made("maml_trpo", **values)
     state = final.initial_state()
     after = [
-        flatten(system.iterate(state, iteration)[0]["params"]) for system in (annealed, final) for iteration in (0, 2)
+        flatten(system.iterate(state, iteration)[0]["meta"]) for system in (annealed, final) for iteration in (0, 2)
     ]
     assert not torch.equal(after[0], after[2])
     assert torch.equal(after[1], after[3])
@@ -223,78 +231,22 @@ def test_the_annealed_objective_ends_as_the_final_one() -> None:
 
 
 def test_learned_rates_are_learned_and_reported_as_such() -> None:
-    system = _made("maml_trpo", inner=InnerConfig(learned_rates="per_scalar", rate=0.1))
+    system = made("maml_trpo", inner=InnerConfig(learning_rate=0.1, learned_rates="per_scalar"))
     state, _ = system.iterate(system.initial_state(), 0)
-    rates = torch.cat([leaf.flatten() for name, leaf in state["params"].items() if name.startswith("rates.")])
-    assert float(rates.std()) > 0
-    assert system.rates(3) == "learned"
-    assert system.rates(2, [0.3]) == [0.3, 0.3]
+    assert float(flatten(state["meta"][RATES]).std()) > 0
+    options = system.Options(steps=2, tasks=1, episodes=1)
+    assert system.evaluate([state], options).settings["learning_rates"] == "learned"
+    given = dataclasses.replace(options, learning_rates=[0.3])
+    assert system.evaluate([state], given).settings["learning_rates"] == [0.3, 0.3]
     system.close()
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: _config("maml_trpo", inner=InnerConfig(adapts="context")), "set `policy.context`"),
-        (
-            lambda: _config("maml_trpo", inner=InnerConfig(steps=0), outer=maml_trpo.OuterConfig(sampling_credit=1.0)),
-            "`outer.sampling_credit` is for the samples of inner steps",
-        ),
-        (lambda: _config("promp", tasks=1, outer=promp.OuterConfig(sampling_credit=1.0)), "needs at least 2"),
-        (
-            lambda: _config(
-                "maml_trpo",
-                inner=InnerConfig(loss="dice"),
-                outer=maml_trpo.OuterConfig(curvature_share=0.1),
-                episodes=5,
-            ),
-            "of 5 episodes leaves none",
-        ),
-        (lambda: promp.OuterConfig(kl_penalty=0.0, kl_target=0.01), "`outer.kl_target` moves `outer.kl_penalty`"),
-        (lambda: promp.OuterConfig(clip=0.0), "`outer.clip`"),
-        (lambda: promp.OuterConfig(sampling_credit=-1.0), "`outer.sampling_credit`"),
-        (lambda: promp.OuterConfig(epochs=0), "`outer.epochs`"),
-        (lambda: maml_trpo.OuterConfig(preconditioner_probes=-1), "`outer.preconditioner_probes`"),
-        (lambda: _config("reptile", inner=InnerConfig(steps=0)), "at least 1, got 0"),
-        (lambda: _config("reptile", inner=InnerConfig(learned_rates=True)), "no derivative"),
-        (lambda: _config("reptile", **CONTEXT), "context begins at zero"),
-        (
-            lambda: _config("reptile", policy=PolicyConfig(context=2), inner=InnerConfig(adapts=["context"])),
-            "context begins at zero",
-        ),
-        (
-            lambda: _config("maml_trpo", outer=maml_trpo.OuterConfig([1.0, 0.0], sampling_credit=1.0)),
-            "`outer.objective` must be 'final'",
-        ),
-        (lambda: reptile.OuterConfig(0.5, final_rate=0.7), "`outer.final_rate`"),
-        (lambda: EstimatorConfig(baseline="none", gae_lambda=0.9), "predicts nothing"),
-        (lambda: _made("maml_trpo", inner=InnerConfig(adapts=["encoder"])), "names none of layer0.weight"),
-        (
-            lambda: _config("maml_trpo", inner=InnerConfig(steps=0), outer=maml_trpo.OuterConfig("annealed")),
-            "at least one, got 0",
-        ),
-    ],
-)
-def test_impossible_combinations_are_refused_by_name(make: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def _config(system: str, **values: Any) -> Any:
-    return SYSTEMS[system][0](**values)
-
-
-def test_values_without_effect_are_remarked() -> None:
-    first_order = _config("maml_trpo", inner=InnerConfig(mode="first_order", loss="dice"))
-    assert any("inner.loss" in remark for remark in first_order.remarks())
-    assert any(
-        "annealing_iterations" in remark
-        for remark in _config("promp", outer=promp.OuterConfig(annealing_iterations=7)).remarks()
-    )
-    idle = _config("maml_trpo", policy=PolicyConfig(context=3), inner=InnerConfig(adapts="head"))
-    assert any("`policy.context` 3 has no effect" in remark for remark in idle.remarks())
-    assert not any("context" in remark for remark in _config("maml_trpo", **CONTEXT).remarks())
-    rounded = _config("maml_trpo", outer=maml_trpo.OuterConfig(curvature_share=0.7))
-    assert any("takes all samples" in remark for remark in rounded.remarks())
-    unrolled = dataclasses.replace(_config("reptile"), inner=InnerConfig(steps=2))
-    assert any("does not differentiate" in remark for remark in unrolled.remarks())
+@pytest.mark.parametrize(("oracle", "steps"), [(True, 0), (False, 3)], ids=["oracle", "adapting"])
+def test_options_take_what_is_missing_from_the_configuration(oracle: bool, steps: int) -> None:
+    system = made("maml_trpo", **(VALUES["oracle"][1] if oracle else {}))
+    options = system.resolve(system.Options())
+    assert (options.steps, options.tasks, options.episodes) == (steps, 40, 20)
+    with pytest.raises(ValueError, match="`learning_rates` has 2 entries, there are 1 gradient steps"):
+        system.resolve(system.Options(steps=1, learning_rates=[0.1, 0.2]))
+    with pytest.raises(ValueError, match=r"`learning_rates`.* must be one or more"):
+        system.Options(learning_rates=[])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from maml_rl.core.tree import map_tree
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.recurrent.gru_policy import RecurrentConfig
-from maml_rl.rl.sampler import drawing_seed
+from maml_rl.rl.sampling.seeds import drawing_seed
 from maml_rl.rl.updates.ppo import PPOConfig
-from maml_rl.systems.rl2 import RL2, Config
+from maml_rl.systems.rl2 import Config, System
 
 ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[str, list[str]], int]
@@ -31,7 +32,7 @@ SMALL = ["--config", str(ROOT / "configs/rl2/2d-navigation.yaml"), "--tasks", "4
 
 
 def _curve(config: Config, iterations: int = 3) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    system = RL2(config)
+    system = System(config)
     state, curve = system.initial_state(), []
     for iteration in range(iterations):
         state, metrics = system.iterate(state, iteration)
@@ -89,9 +90,9 @@ def test_the_same_seed_gives_the_same_curve_bitwise() -> None:
 
 
 def test_an_iteration_changes_nothing_in_place_and_no_global_generator() -> None:
-    system = RL2(NAVIGATION)
+    system = System(NAVIGATION)
     state, _ = system.iterate(system.initial_state(), 0)
-    kept = {part: {name: _copy(leaf) for name, leaf in leaves.items()} for part, leaves in state.items()}
+    kept = map_tree(torch.clone, state)
     torch.manual_seed(3)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     system.iterate(state, 1)
@@ -99,10 +100,6 @@ def test_an_iteration_changes_nothing_in_place_and_no_global_generator() -> None
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
     system.close()
-
-
-def _copy(leaf: Any) -> Any:
-    return {name: part.clone() for name, part in leaf.items()} if isinstance(leaf, dict) else leaf.clone()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +123,7 @@ def test_the_second_episode_of_a_corridor_knows_its_exit(third_party: str) -> No
     config = Config(
         environment=EnvironmentConfig(f"{third_party}:Corridor-v0"),
         policy=RecurrentConfig(16, []),
-        ppo=PPOConfig(rate=1e-2, minibatches=1, epochs=5),
+        ppo=PPOConfig(learning_rate=1e-2, minibatches=1, epochs=5),
         tasks=30,
     )
     curve, _ = _curve(config, 25)
@@ -162,26 +159,29 @@ def test_evaluation_counts_episodes(
     assert "gain over 0 episodes" in printed
     assert "gradient" not in printed
     arrays, summary = np.load(tmp_path / "evaluation.npz"), json.loads((tmp_path / "evaluation.json").read_text())
-    assert arrays["returns"].shape == (4, 5, 3)
-    assert summary["rates"] == []
-    assert summary["axis"] == "past episodes"
-    assert len(summary["return_mean"]) == 4
+    assert arrays["values"].shape == (4, 5, 3)
+    assert (summary["measure"], summary["axis"], len(summary["mean"])) == ("return", "past episodes", 4)
+    assert "learning_rates" not in summary["settings"]
     assert (tmp_path / "adaptation.png").stat().st_size > 5000
     assert script("compare", ["--runs", str(trained), str(tmp_path), "--output", str(tmp_path / "both")]) == 0
 
 
 def test_evaluation_is_repeatable_and_never_sees_the_training_tasks() -> None:
-    system = RL2(NAVIGATION)
-    state = system.initial_state()
-    (tasks, first), (again, second) = (system.evaluate(state, 2, NAVIGATION.seed, 3, 2) for _ in range(2))
-    assert tasks == again
-    assert len(first.trajectories) == 3
-    assert torch.equal(first.trajectories[2].rewards, second.trajectories[2].rewards)
+    system = System(NAVIGATION)
+    state, options = system.initial_state(), system.Options(steps=2, tasks=3, seed=NAVIGATION.seed, episodes=2)
+    first, second = (system.evaluate([state], options) for _ in range(2))
+    assert first.tasks == second.tasks
+    assert first.values.shape == (3, 3, 2)
+    np.testing.assert_array_equal(first.values, second.values)
     for iteration in range(20):
-        drawn = system.sampler.sample_tasks(drawing_seed(NAVIGATION.seed, 0, iteration))
-        assert not {str(task) for task in tasks} & {str(task) for task in drawn}
+        drawn = system.sampler.stepper.draw_tasks(drawing_seed(NAVIGATION.seed, 0, iteration))
+        assert not {str(task) for task in first.tasks} & {str(task) for task in drawn}
     chosen = {"goal": [0.1, 0.2]}
-    assert system.evaluate(state, 0, 1, 1, 2, chosen=[chosen])[0] == [chosen]
+    with system.held_out(1, [chosen], 2) as held_out:
+        assert held_out.tasks == [chosen]
+    scenes = system.renderer().scenes(state, [0, 2], [chosen], None, 1)
+    assert [scene.task for scene in scenes] == [chosen]
+    assert [steps for steps, _ in scenes[0].players] == [0, 1, 2]
     system.close()
 
 
@@ -198,7 +198,7 @@ def test_what_an_rl2_run_cannot_do_is_one_line(
 ) -> None:
     pytest.importorskip("stable_baselines3")
     for name, extra, message in (
-        ("evaluate", ["--rates", "[0.1]"], "`rates` do not go with an rl2 run"),
+        ("evaluate", ["--learning_rates", "[0.1]"], "learning_rates"),
         ("export", ["--output", str(tmp_path / "policy.zip")], "rl2 policies are recurrent"),
     ):
         assert script(name, ["--run", str(trained), *extra]) == 2
@@ -242,14 +242,14 @@ def test_bad_options_are_one_line_and_exit_code_2(
         (lambda: Config(episodes=0), "`episodes`"),
         (lambda: Config(iterations=-1), "`iterations`"),
         (lambda: Config(seed=2**32), "`seed`"),
-        (lambda: PPOConfig(rate=float("nan")), "`ppo.rate`"),
+        (lambda: PPOConfig(learning_rate=float("nan")), "`ppo.learning_rate`"),
         (lambda: PPOConfig(epochs=0), "`ppo.epochs`"),
         (lambda: PPOConfig(discount=1.1), "`ppo.discount`"),
         (lambda: PPOConfig(entropy_weight=-1.0), "`ppo.entropy_weight`"),
         (lambda: PPOConfig(target_kl=0.0), "`ppo.target_kl`"),
         (lambda: RecurrentConfig(encoder=[3, 0]), "`policy.encoder`"),
         (lambda: RecurrentConfig(minimum_std=2.0), "`policy.minimum_std`"),
-        (lambda: RL2(Config(device="tpu")), "`device`"),
+        (lambda: System(Config(device="tpu")), "`device`"),
     ],
 )
 def test_impossible_configurations_are_refused_by_name(make: Any, message: str) -> None:
@@ -258,8 +258,8 @@ def test_impossible_configurations_are_refused_by_name(make: Any, message: str) 
 
 
 def test_an_update_that_diverges_is_told(tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [*SMALL, "--output", str(tmp_path / "run"), "--iterations", "3", "--ppo.rate", "1e30"]
+    argv = [*SMALL, "--output", str(tmp_path / "run"), "--iterations", "3", "--ppo.learning_rate", "1e30"]
     assert script("train", argv) == 1
     errors = capsys.readouterr().err.strip().splitlines()[-1]
     assert errors.startswith("error: iteration")
-    assert "ppo.rate" in errors or "not a finite number" in errors
+    assert "ppo.learning_rate" in errors or "not a finite number" in errors

@@ -105,6 +105,11 @@ class EpisodeRecord:
 
 
 def log_probs_of(distributions: list[Distribution], actions: Tensor) -> Tensor:
-    """Log-probabilities of the actions of each time step, [T, N, E, ...], in one call: [T, N, E]."""
-    stacked = type(distributions[0])(*(torch.stack(parts) for parts in zip(*distributions, strict=True)))
-    return stacked.log_prob(actions)
+    """Log-probabilities of the actions of each time step, [T, N, E, ...], in one call: [T, N, E].
+
+    Where all tasks share their parameters, a spread lacks the dimension of tasks: it gets one of size 1.
+    """
+    stacked = [torch.stack(parts) for parts in zip(*distributions, strict=True)]
+    dims = max(part.dim() for part in stacked)
+    aligned = (part.view(len(part), *[1] * (dims - part.dim()), *part.shape[1:]) for part in stacked)
+    return type(distributions[0])(*aligned).log_prob(actions)

@@ -133,7 +133,7 @@ class Sampler:
         everywhere = np.ones(stepper.count, bool)
         with _one_torch_thread():
             for time in range(steps):
-                observations = np.asarray(observations, layout.numpy_type())
+                observations = np.array(observations, layout.numpy_type())  # a vector may write into its arrays again
                 distribution, actions, ahead = self._act(actor, params, memory, observations, noise[time], tasks, time)
                 step = stepper.step(actions, everywhere, tasks, time)
                 memory = actor.remember(ahead, actions, layout.flat(np.asarray(step.rewards, float)))

@@ -6,18 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from maml_rl.core import adam_start, first_order, unrolled
+from maml_rl.core import constant, first_order, unrolled
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import Params
 from maml_rl.rl.losses import RLBatch
-from maml_rl.rl.updates.clipped_surrogate import ClippedSettings, clipped_loss, clipped_step, next_penalties
-from maml_rl.rl.updates.meta_surrogate import MetaProblem
+from maml_rl.rl.policy_learner import POLICY
+from maml_rl.rl.updates.clipped_surrogate import ClippedSettings, clipped_epochs, clipped_loss, next_penalties
+from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
 from tests.rl import reference
 
 CLIP = 0.05
 
 
-def _setup(steps: int, mode: object = None) -> tuple[MetaProblem, Params, list[RLBatch]]:
+def _setup(steps: int, mode: object = None) -> tuple[MetaSurrogate, Params, list[RLBatch]]:
     policy = reference.make_policy("gaussian")
     params = reference.initial(policy)
     batches = reference.make_batches("gaussian", policy, params, steps, ragged=True)
@@ -41,10 +42,10 @@ def _ppo(params: Params, batch: RLBatch, old: Tensor, clip: float) -> Tensor:
 @pytest.mark.parametrize("clip", [CLIP, 0.3, math.inf])
 def test_without_inner_steps_it_is_ppo(clip: float) -> None:
     problem, params, (batch,) = _setup(0)
-    problem.anchor(flatten(params))
     theta = flatten(params)
     moved = (theta + 0.1 * torch.cos(torch.arange(len(theta)))).requires_grad_()
-    losses, gradient = problem.descend(moved, lambda targets, new: clipped_loss(targets, new, clip, [], problem.tasks))
+    anchored = problem.anchor(theta)
+    losses, gradient = anchored.descend(moved, lambda targets, new: clipped_loss(targets, new, clip, [], problem.tasks))
     expected = _ppo(unflatten(moved, params), batch, batch.log_probs, clip)
     (slope,) = torch.autograd.grad(expected, moved)
     torch.testing.assert_close(losses.sum(), expected.detach(), rtol=1e-10, atol=1e-13)
@@ -53,40 +54,37 @@ def test_without_inner_steps_it_is_ppo(clip: float) -> None:
 
 def test_an_update_without_inner_steps_is_ppos_with_torchs_adam() -> None:
     problem, params, (batch,) = _setup(0)
-    found, moments, report = clipped_step(
-        problem, params, adam_start(params), torch.zeros(0), ClippedSettings(1e-2, 4, CLIP)
-    )
+    optimiser, meta = clipped_epochs(constant(1e-2), ClippedSettings(4, CLIP), 0), {POLICY: params}
+    update = optimiser.update(meta, optimiser.init(meta), problem, 0)
     leaves = {name: leaf.clone().requires_grad_() for name, leaf in params.items()}
-    optimiser = torch.optim.Adam(leaves.values(), lr=1e-2)
+    theirs = torch.optim.Adam(leaves.values(), lr=1e-2)
     for _ in range(4):
-        optimiser.zero_grad()
+        theirs.zero_grad()
         _ppo(leaves, batch, batch.log_probs, CLIP).backward()
-        optimiser.step()
+        theirs.step()
     for name, leaf in leaves.items():
-        torch.testing.assert_close(found[name], leaf.detach(), rtol=1e-9, atol=1e-11)
-    assert report.loss_after < report.loss_before
-    assert float(moments["steps"]["layer0.weight"]) == 4
+        torch.testing.assert_close(update.meta[POLICY][name], leaf.detach(), rtol=1e-9, atol=1e-11)
+    assert update.metrics["surrogate_after"] < update.metrics["surrogate_before"]
+    assert float(update.memory["adam"]["steps"]["policy/layer0.weight"]) == 4
 
 
 @pytest.mark.parametrize("mode", [unrolled(), first_order()], ids=lambda mode: mode.name)
 def test_one_step_without_clip_is_the_plain_meta_policy_gradient(mode: object) -> None:
     problem, params, _ = _setup(2, mode)
     theta = flatten(params)
-    problem.anchor(theta)
-    _, gradient = problem.descend(
+    _, gradient = problem.anchor(theta).descend(
         theta, lambda targets, new: clipped_loss(targets, new, math.inf, [0.7, 0.2], problem.tasks)
     )
-    problem.linearise(theta)
-    torch.testing.assert_close(gradient, problem.gradient(), rtol=1e-9, atol=1e-13)
+    torch.testing.assert_close(gradient, problem.linearise(theta).gradient(), rtol=1e-9, atol=1e-13)
 
 
 def test_penalties_are_divergences_of_the_policies_that_sampled_for_inner_steps() -> None:
     problem, params, batches = _setup(1)
     theta = flatten(params)
-    problem.anchor(theta)
+    anchored = problem.anchor(theta)
     moved = theta + 0.05 * torch.cos(torch.arange(len(theta)))
-    plain, _ = problem.descend(moved, lambda t, new: clipped_loss(t, new, CLIP, [0.0], problem.tasks))
-    punished, _ = problem.descend(moved, lambda t, new: clipped_loss(t, new, CLIP, [2.5], problem.tasks))
+    plain, _ = anchored.descend(moved, lambda t, new: clipped_loss(t, new, CLIP, [0.0], problem.tasks))
+    punished, _ = anchored.descend(moved, lambda t, new: clipped_loss(t, new, CLIP, [2.5], problem.tasks))
     expected = []
     for task in range(reference.TASKS):
         acts = [
@@ -95,19 +93,20 @@ def test_penalties_are_divergences_of_the_policies_that_sampled_for_inner_steps(
         gap = torch.distributions.kl_divergence(*acts)
         expected.append((batches[0].weights[task] * gap).sum())
     torch.testing.assert_close(punished - plain, 2.5 * torch.stack(expected) / reference.TASKS, rtol=1e-9, atol=1e-12)
-    assert problem.divergences(moved)[0] == pytest.approx(float(torch.stack(expected).mean()), rel=1e-10)
-    assert problem.divergences(theta)[0] == pytest.approx(0.0, abs=1e-15)
+    assert anchored.divergences(moved)[0] == pytest.approx(float(torch.stack(expected).mean()), rel=1e-10)
+    assert anchored.divergences(theta)[0] == pytest.approx(0.0, abs=1e-15)
 
 
 def test_penalties_follow_their_target() -> None:
     penalties = torch.tensor([1.0, 1.0, 1.0])
-    found = next_penalties(penalties, {0: 0.02, 1: 0.01, 2: 0.005}, 0.01)
-    assert found.tolist() == [2.0, 1.0, 0.5]
+    following = next_penalties(penalties, {0: 0.02, 1: 0.01, 2: 0.005}, 0.01)
+    assert following.tolist() == [2.0, 1.0, 0.5]
     assert penalties.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_loss_that_is_not_finite_names_its_task() -> None:
     problem, params, batches = _setup(1)
     batches[1].advantages[1, 0] = float("nan")
+    optimiser, meta = clipped_epochs(constant(1e-3), ClippedSettings(), 1), {POLICY: params}
     with pytest.raises(FloatingPointError, match="task 1"):
-        clipped_step(problem, params, adam_start(params), torch.zeros(1), ClippedSettings())
+        optimiser.update(meta, optimiser.init(meta), problem, 0)

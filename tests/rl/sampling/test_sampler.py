@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,11 @@ import torch
 from maml_rl.core.tree import expand
 from maml_rl.rl.environments.vector import EnvironmentConfig, EnvironmentError, make_vector
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
-from maml_rl.rl.sampler import _ACTIONS, _RESETS, Sampler, SimulationError, _child, drawing_seed, task_seeds
-from maml_rl.rl.trajectories import Trajectories
+from maml_rl.rl.sampling.actors import memoryless
+from maml_rl.rl.sampling.sampler import Sampler
+from maml_rl.rl.sampling.seeds import ACTIONS, RESETS, child_seed, drawing_seed, task_seeds
+from maml_rl.rl.sampling.stepping import SimulationError
+from maml_rl.rl.sampling.trajectories import Trajectories
 
 CPU = torch.device("cpu")
 FIELDS = [name for name in Trajectories.__dataclass_fields__ if name != "successes"]
@@ -23,8 +27,8 @@ def _sample(
     sampler = Sampler(config, tasks, episodes, CPU, torch.float64)
     try:
         params = expand(policy.initial(torch.Generator().manual_seed(0), torch.float64), tasks)
-        drawn = sampler.sample_tasks(np.random.SeedSequence(7))
-        return sampler.sample(policy, params, drawn, task_seeds(seed, 0, 0, 0, tasks))
+        drawn = sampler.stepper.draw_tasks(np.random.SeedSequence(7))
+        return sampler.sample(memoryless(policy), params, drawn, task_seeds(seed, 0, 0, 0, tasks))[0]
     finally:
         sampler.close()
 
@@ -58,10 +62,13 @@ def test_a_tasks_data_do_not_depend_on_how_many_tasks_run_beside_it() -> None:
     policy = gaussian_mlp(2, 2, (8,))
     sampler = Sampler(NAVIGATION, 5, 2, CPU, torch.float64)
     params = expand(policy.initial(torch.Generator().manual_seed(0), torch.float64), 5)
-    tasks = sampler.sample_tasks(np.random.SeedSequence(7))
-    many = sampler.sample(policy, params, tasks, task_seeds(0, 0, 0, 0, 5))
-    alone = Sampler(NAVIGATION, 1, 2, CPU, torch.float64).sample(
-        policy, expand({name: leaf[0] for name, leaf in params.items()}, 1), tasks[:1], task_seeds(0, 0, 0, 0, 1)
+    tasks = sampler.stepper.draw_tasks(np.random.SeedSequence(7))
+    many, _ = sampler.sample(memoryless(policy), params, tasks, task_seeds(0, 0, 0, 0, 5))
+    alone, _ = Sampler(NAVIGATION, 1, 2, CPU, torch.float64).sample(
+        memoryless(policy),
+        expand({name: leaf[0] for name, leaf in params.items()}, 1),
+        tasks[:1],
+        task_seeds(0, 0, 0, 0, 1),
     )
     length = alone.mask.shape[-1]
     torch.testing.assert_close(many.observations[:1, :, :length] * many.mask[:1, :, :length, None],
@@ -69,10 +76,23 @@ def test_a_tasks_data_do_not_depend_on_how_many_tasks_run_beside_it() -> None:
     torch.testing.assert_close(many.returns[:1], alone.returns, rtol=1e-12, atol=1e-12)
 
 
+def test_parameters_without_a_task_dimension_are_those_of_all_tasks() -> None:
+    for config, policy in ((NAVIGATION, gaussian_mlp(2, 2, (8,))), (CHEETAH, gaussian_mlp(17, 6, ()))):
+        sampler = Sampler(config, 3, 2, CPU, torch.float64)
+        params = policy.initial(torch.Generator().manual_seed(0), torch.float64)
+        tasks = sampler.stepper.draw_tasks(np.random.SeedSequence(7))
+        shared, copied = (
+            sampler.sample(memoryless(policy), each, tasks, task_seeds(0, 0, 0, 0, 3))[0]
+            for each in (params, expand(params, 3))
+        )
+        for name in FIELDS:
+            torch.testing.assert_close(getattr(shared, name), getattr(copied, name), rtol=1e-12, atol=1e-12)
+
+
 def test_each_iteration_step_and_task_has_its_own_noise() -> None:
     keys = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]
     parents = [seed for key in keys for seed in task_seeds(*key, tasks=3)]
-    used = [_child(seed, kind) for seed in parents for kind in (_RESETS, _ACTIONS)]
+    used = [child_seed(seed, child) for seed in parents for child in (RESETS, ACTIONS)]
     used += [drawing_seed(*key[:3]) for key in keys[:4]]
     assert len({tuple(seed.generate_state(4)) for seed in used}) == 2 * 15 + 4
     data = _sample(CHEETAH, gaussian_mlp(17, 6, (8,)))
@@ -93,19 +113,17 @@ def test_masks_end_with_the_episode_and_count_its_steps() -> None:
     # The position after the last step is within the goal box exactly where the task ended the episode.
     sampler = Sampler(NAVIGATION, 6, 5, CPU, torch.float64)
     goals = torch.tensor(
-        [task["goal"] for task in sampler.sample_tasks(np.random.SeedSequence(7))], dtype=torch.float64
+        [task["goal"] for task in sampler.stepper.draw_tasks(np.random.SeedSequence(7))], dtype=torch.float64
     )
     inside = ((data.last_observations - goals[:, None]).abs() < 0.2).all(-1)
     assert torch.equal(inside, data.terminated)
 
 
 def test_data_equal_a_plain_loop_over_one_environment() -> None:
-    import gymnasium as gym
-
     policy = gaussian_mlp(2, 2, (8,))
     data = _sample(NAVIGATION, policy, tasks=2, episodes=2)
     sampler = Sampler(NAVIGATION, 2, 2, CPU, torch.float64)
-    tasks = sampler.sample_tasks(np.random.SeedSequence(7))
+    tasks = sampler.stepper.draw_tasks(np.random.SeedSequence(7))
     params = policy.initial(torch.Generator().manual_seed(0), torch.float64)
     for task in range(2):
         for episode in range(2):
@@ -169,7 +187,7 @@ def test_a_step_that_fails_is_found_before_any_work(third_party: str, backend: A
     sampler = Sampler(config, 2, 2, torch.device("cpu"), torch.float64)
     told = r"at time step 0: .*the wall fell down\. \(scripts/check_env\.py says more\)$"
     with pytest.raises(ValueError, match=told):
-        sampler.try_out()
+        sampler.stepper.try_out()
     sampler.close()
 
 
@@ -190,7 +208,9 @@ def test_a_policy_that_is_not_finite_is_told_from_the_environment() -> None:
     params = expand(policy.initial(torch.Generator(), torch.float64), 2)
     params["layer1.bias"] = torch.tensor([[0.0, 0.0], [0.0, float("nan")]], dtype=torch.float64)
     with pytest.raises(FloatingPointError, match=r"task 1 .*policy's output"):
-        sampler.sample(policy, params, sampler.sample_tasks(np.random.SeedSequence(1)), task_seeds(0, 0, 0, 0, 2))
+        sampler.sample(
+            memoryless(policy), params, sampler.stepper.draw_tasks(np.random.SeedSequence(1)), task_seeds(0, 0, 0, 0, 2)
+        )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +243,7 @@ def test_faults_of_an_environment_from_elsewhere_at_construction(third_party: st
     config = EnvironmentConfig(f"{third_party}:Endless-v0", max_episode_steps=5)
     assert _sample(config, categorical_mlp(1, 2, (8,))).mask.shape[-1] <= 5
     longer = Sampler(EnvironmentConfig(f"{third_party}:Corridor-v0", max_episode_steps=11), 1, 1, CPU, torch.float32)
-    assert longer.horizon == 11  # Gymnasium's own limit of the registration gives way, as in gym.make
+    assert longer.stepper.horizon == 11  # Gymnasium's own limit of the registration gives way, as in gym.make
 
 
 def test_an_episode_succeeds_if_one_of_its_own_steps_did(third_party: str) -> None:

@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 from maml_rl.run.folder import RunFolder
-from maml_rl.systems import SYSTEMS
+from maml_rl.systems.registry import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -107,11 +107,13 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
     capsys: pytest.CaptureFixture[str], script: Callable[[str, list[str]], int]
 ) -> None:
     options: dict[str, set[str]] = {}
-    systems = [("train", ["--system", name]) for name in SYSTEMS]
-    for name, about in [
+    systems = [("train", ["--system", name]) for name in BUILT_IN]
+    runs = ("half-cheetah-vel", "sinusoid/seed-1")
+    evaluations = [("evaluate", ["--run", str(ROOT / "docs/results" / run)]) for run in runs]
+    for name, words in [
         *systems,
+        *evaluations,
         ("compare", []),
-        ("evaluate", []),
         ("render", []),
         ("benchmark", []),
         ("meta_gradients", []),
@@ -122,7 +124,7 @@ def test_every_command_of_the_documentation_is_one_the_scripts_take(
         ("store_run", []),
     ]:
         with pytest.raises(SystemExit):
-            script(name, [*about, "--help"])
+            script(name, [*words, "--help"])
         options.setdefault(name, set()).update(re.findall(r"--[\w.]+", capsys.readouterr().out))
     commands = _commands(r"scripts/(\w+\.py[^\n`]*)")
     assert len(commands) > 8

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maml_rl.core.tree import expand
@@ -15,7 +16,7 @@ from maml_rl.supervised import omniglot
 from maml_rl.supervised.images import FewShot, ImageClasses
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.supervised.sinusoid import Sinusoid
-from maml_rl.supervised.task_distribution import DistributionConfig
+from maml_rl.supervised.task_distribution import DistributionConfig, Split
 from maml_rl.systems.inner import InnerConfig
 from maml_rl.systems.maml import Config, System
 
@@ -68,7 +69,7 @@ def few_shot_images(device: str, threads: int, repetitions: int) -> dict[str, fl
     names = [str(index) for index in range(omniglot.CHARACTERS)]
     images = ImageClasses(pixels, np.full(omniglot.CHARACTERS, omniglot.DRAWINGS), names)
     everything = np.arange(omniglot.CHARACTERS)
-    splits = {"train": everything, "validation": everything, "test": everything}
+    splits: dict[Split, NDArray[np.int64]] = {"train": everything, "validation": everything, "test": everything}
     distribution = FewShot(images, splits, 5, ("train",))
     config = Config(
         distribution=DistributionConfig("supervised_speed:_given"),
@@ -197,14 +198,14 @@ def _loop_over_tasks(device: str) -> Callable[[], None]:
     def run() -> None:
         for _ in range(SINE_ITERATIONS):
             optimiser.zero_grad()
-            theta = dict(module.named_parameters())
+            theta: Params = dict(module.named_parameters())
             total = torch.zeros((), device=device)
             for xs, ys, xq, yq in zip(*_drawn(generator, device), strict=True):
                 value = F.mse_loss(torch.func.functional_call(module, theta, (xs,)), ys)
                 gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True)
                 phi = {name: leaf - INNER_RATE * g for (name, leaf), g in zip(theta.items(), gradients, strict=True)}
                 total = total + F.mse_loss(torch.func.functional_call(module, phi, (xq,)), yq)
-            (total / SINE_TASKS).backward()
+            torch.autograd.backward(total / SINE_TASKS)
             optimiser.step()
             float(total.detach())
 

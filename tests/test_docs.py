@@ -139,11 +139,12 @@ def test_the_examples_of_the_documentation_get_the_arguments_they_want() -> None
 
 def test_every_command_of_the_documentation_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "docs/examples/step_size"))
     commands = [(name, shlex.split(_filled_in(words), comments=True)) for name, words in _scripts_called()]
     assert len(commands) > 80
     refused = []
     for name, words in commands:
-        if {"--resume", "--help"} & {*words} or any(word.startswith("runs/") and word.endswith(".yaml") for word in words):
+        if {"--resume", "--help"} & {*words} or any(re.match(r"my_package|runs/.*yaml", word) for word in words):
             continue  # what it reads is not there, or it reads nothing
         try:
             _understand(name, words)

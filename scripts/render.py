@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     with open_run(Path(options.run), options.checkpoint, {"device": options.device}) as opened:
         renderer = opened.system.renderer()
         if renderer is None:
-            raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws what it predicts.")
+            raise UsageError(f"{options.run} has no policy to film; scripts/evaluate.py draws how its tasks adapt.")
         env = accepted_task(renderer.environment, task, render_mode="rgb_array")
         try:
             rows = _film(renderer, opened.state, env, options, task)

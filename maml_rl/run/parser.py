@@ -50,14 +50,11 @@ class LineParser(ArgumentParser):  # type: ignore[misc]
             files += [f"--config={path}"] if content else []
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                settings = self.parse_args([*files, *rest])
+                return self.parse_args([*files, *rest])
         except UsageError:
             raise
         except Exception as error:
             raise UsageError(" ".join(str(error).split())) from error
-        for options in self.dataclasses:
-            _require_values(settings.as_dict(), options)
-        return settings
 
     def made(self, settings: Namespace) -> list[Any]:
         """The dataclasses that `settings` describe.
@@ -108,8 +105,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _require_values(content: Mapping[str, Any], options: type, where: str = "", prefix: str = "") -> None:
-    """Refuses a null, and a single value in place of a group of options, which the parser lets pass."""
+def _require_values(content: Mapping[str, Any], options: type, where: str, prefix: str = "") -> None:
+    """Refuses a null, and a single value in place of a group of options, which the parser lets pass in a file."""
     for name, annotation in get_type_hints(options).items():
         if name not in content:
             continue

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from maml_rl.systems.registry import registered
 from tests.run.packages import install
 from tests.run.script_runs import ROOT, TRAIN, Captured, Script, checkpoint_of, evaluation_of, refusal, rows_of, same
 
@@ -109,6 +111,13 @@ def test_it_refuses_like_ours(installed: Path, tmp_path: Path, script: Script, c
     ):
         assert script(name, ["--run", str(run), *more]) == 2
         assert message in refusal(capsys)
+
+
+def test_it_computes_with_as_many_threads_as_are_asked_for(installed: Path) -> None:
+    registration = registered("step_size.system")
+    for threads in (2, 1):
+        registration.make(registration.config(torch_threads=threads))
+        assert torch.get_num_threads() == threads
 
 
 def test_a_run_whose_system_is_gone_is_refused(tmp_path: Path, script: Script, capsys: Captured) -> None:

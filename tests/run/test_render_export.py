@@ -45,7 +45,8 @@ def test_an_environment_without_pictures_is_refused_in_one_line(
     assert script("train", ["--environment.id", f"{third_party}:Corridor-v0", *small]) == 0
     capsys.readouterr()
     assert script("render", ["--run", str(run), "--output", str(film), *argv]) == 2
-    assert refusal(capsys).endswith("cannot be made: its constructor has no argument 'render_mode'; it has fault.")
+    reason = "its constructor has no argument 'render_mode'; it has fault."
+    assert refusal(capsys) == f"error: environment '{third_party}:Corridor-v0' cannot be made: {reason}"
     assert not film.exists()
 
 

@@ -79,6 +79,7 @@ def test_an_interrupt_within_a_row_loses_no_finished_iteration(tmp_path: Path, a
     assert train(whole)
     assert not train(parts)
     assert parts.folder.load("last")["iteration"] == at
+    assert whole.folder.load("last")["totals"] == {"env_steps": 80.0}
     assert train(resumed_run(tmp_path / "parts", config))
     assert (tmp_path / "whole/progress.csv").read_text() == (tmp_path / "parts/progress.csv").read_text()
     for which in ("last", "best"):

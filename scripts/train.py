@@ -9,8 +9,10 @@ from maml_rl.run.cli import exit_code
 from maml_rl.run.config import config_to_dict, parser_for, system_named
 from maml_rl.run.errors import UsageError
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.parser import LineParser
 from maml_rl.run.train import train
 from maml_rl.run.training_run import config_of_resumed, training_run
+from maml_rl.systems.registry import Registered
 from maml_rl.systems.system import RunConfig
 
 
@@ -19,9 +21,7 @@ def main(argv: Sequence[str]) -> int:
     # A run's own file stands first, so that only what this command line says can differ from it.
     argv = [*config_of_resumed(argv), *argv]
     system = system_named(argv)
-    parser = parser_for(system, description=__doc__)
-    parser.add_argument("--output", type=str, default=None, help="the run folder.")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output.")
+    parser = training_parser(system)
     settings = parser.read(argv)
     if settings.output is None:
         raise UsageError("say where the run goes: --output runs/NAME.")
@@ -45,6 +45,14 @@ def main(argv: Sequence[str]) -> int:
         finished = train(run)
     print(f"run folder: {path}")
     return 0 if finished else 130
+
+
+def training_parser(system: Registered) -> LineParser:
+    """A parser with the configuration's options and this script's own."""
+    parser = parser_for(system, description=__doc__)
+    parser.add_argument("--output", type=str, default=None, help="the run folder.")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output.")
+    return parser
 
 
 def _require_same_run(stored: RunConfig, wanted: RunConfig) -> None:

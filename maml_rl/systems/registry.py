@@ -67,8 +67,9 @@ def registered(name: str) -> Registered:
         raise ValueError(f"system {name!r}: the module must have a dataclass `Config` that extends RunConfig.")
     if not (inspect.isclass(system) and System in system.__mro__):
         raise ValueError(f"system {name!r}: the module must have a class `System` that extends the System protocol.")
-    if inspect.isabstract(system):
-        raise ValueError(f"system {name!r}: `System` lacks {', '.join(sorted(system.__abstractmethods__))}.")
+    lacking = sorted(getattr(system, "__abstractmethods__", ()))
+    if lacking:
+        raise ValueError(f"system {name!r}: `System` lacks {', '.join(lacking)}.")
     options: Any = getattr(system, "Options", EvaluationOptions)
     if not _is_dataclass_of(options, EvaluationOptions):
         raise ValueError(

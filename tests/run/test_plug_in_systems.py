@@ -124,7 +124,16 @@ from maml_rl.systems import system
 from maml_rl.systems.system import RunConfig
 """
 CONFIG = "@dataclass(frozen=True)\nclass Config(RunConfig):\n    speed: float = 1.0\n"
-SYSTEM = "class System(system.System[Config, system.EvaluationOptions]):\n    pass\n"
+SYSTEM = """
+class System(system.System[Config, system.EvaluationOptions]):
+    def __init__(self, config):
+        self.config = config
+    def iterate(self, state, iteration):
+        return state, {}
+    def evaluate(self, states, options, progress=None):
+        return None
+"""
+WHOLE = SYSTEM + "    initial_state = dict\n"
 
 
 @pytest.mark.parametrize(
@@ -137,9 +146,11 @@ SYSTEM = "class System(system.System[Config, system.EvaluationOptions]):\n    pa
         (IMPORTS + CONFIG.replace("(RunConfig)", ""), "must have a dataclass `Config` that extends RunConfig"),
         (IMPORTS + CONFIG.replace("@dataclass(frozen=True)", ""), "must have a dataclass `Config` that extends"),
         (IMPORTS + CONFIG, "must have a class `System` that extends the System protocol"),
+        (IMPORTS + CONFIG + SYSTEM, "`System` lacks initial_state."),
+        (IMPORTS + CONFIG + WHOLE, "`System` lacks measure, roles, tasks_name."),
         (IMPORTS + CONFIG + "class System:\n    pass\n", "must have a class `System` that extends the System protocol"),
         (
-            IMPORTS + CONFIG + SYSTEM + "    Options = Config\n",
+            IMPORTS + CONFIG + WHOLE + "    Options = Config\n",
             "`Options` of `System` must be a dataclass that extends",
         ),
     ],

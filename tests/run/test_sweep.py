@@ -4,7 +4,6 @@ import csv
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,21 @@ import yaml
 from maml_rl.run.errors import RunFault
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.records import Records
-from maml_rl.run.sweep import runs, search, trials
+from maml_rl.run.sweep import runs, search, trial_results
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.study import alone
+from tests.run.script_runs import ROOT, Captured, Script, refusal
 
 pytest.importorskip("optuna")
 
-ROOT = Path(__file__).resolve().parents[2]
-Script = Callable[[str, list[str]], int]
 TINY = {"tasks": 2, "episodes": 2, "policy.hidden": [4], "environment.arguments.horizon": 4, "iterations": 2}
 GRID = {"sampler": "grid", "space": {"outer.max_kl": {"choice": [0.01, 0.02]}, "inner.steps": {"integer": [1, 2]}}}
 TPE = {
     "sampler": "tpe",
     "trials": 12,  # ten of them random
     "space": {
-        "inner.rate": {"log_uniform": [0.01, 1.0]},
+        "inner.learning_rate": {"log_uniform": [0.01, 1.0]},
         "estimator.gae_lambda": {"uniform": [0.5, 1.0]},
         "policy.hidden": {"choice": [[4], [5]]},
     },
@@ -53,9 +51,7 @@ def _returns(run: Path) -> list[str]:
     return [row["return_after"] for row in _rows(run / "progress.csv")]
 
 
-def test_a_grid_visits_all_points_and_its_best_trains(
-    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_grid_visits_all_points_and_its_best_trains(tmp_path: Path, script: Script, capsys: Captured) -> None:
     output = tmp_path / "sweep"
     config = _file(tmp_path, **GRID, seeds=[1, 5])
     assert script("sweep", ["--config", config, "--output", str(output)]) == 0
@@ -94,10 +90,10 @@ def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(
         (RunFolder, "create", signal.SIGTERM, 1),
         (Records, "write", signal.SIGINT, 3),
         (RunFolder, "save", signal.SIGTERM, 1),
-        (trials, "measured", signal.SIGINT, 2),
+        (trial_results, "measured", signal.SIGINT, 2),
         (search, "current_trial", signal.SIGINT, 2),
         (search, "trial_of", signal.SIGTERM, 2),
-        (runs, "started", signal.SIGINT, 1),
+        (runs, "training_run", signal.SIGINT, 1),
     ]
     argv = ["--config", config, "--output", str(parts)]
     for owner, name, number, after in places:
@@ -126,8 +122,8 @@ def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(
 def test_proposals_depend_on_the_seed_and_more_trials_go_on(
     tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "train_run", lambda *given: None)
-    monkeypatch.setattr(trials, "measured", lambda *given: 1.0)
+    monkeypatch.setattr(trial_results, "train_run", lambda *given: None)
+    monkeypatch.setattr(trial_results, "measured", lambda *given: 1.0)
     tried = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         config = _file(tmp_path, **{**TPE, "sampler": "random", "sampler_seed": seed})
@@ -141,9 +137,9 @@ def test_proposals_depend_on_the_seed_and_more_trials_go_on(
 
 
 def test_a_trial_that_breaks_is_in_the_table_and_the_sweep_goes_on(
-    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, script: Script, capsys: Captured
 ) -> None:
-    space = {"inner.rate": {"choice": [1e30, 0.1]}, "outer.objective": {"choice": ["final", "uniform"]}}
+    space = {"inner.learning_rate": {"choice": [1e30, 0.1]}, "outer.objective": {"choice": ["final", "uniform"]}}
     config = _file(tmp_path, sampler="grid", space=space)
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "sweep")]) == 0
     rows = _rows(tmp_path / "sweep/sweep.csv")
@@ -153,19 +149,22 @@ def test_a_trial_that_breaks_is_in_the_table_and_the_sweep_goes_on(
     assert "2 complete, 2 failed" in capsys.readouterr().out
 
 
-def test_a_sweep_without_any_value_says_why(tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    config = _file(tmp_path, sampler="grid", space={"inner.rate": {"choice": [1e30]}})
+def test_a_sweep_without_any_value_says_why(tmp_path: Path, script: Script, capsys: Captured) -> None:
+    config = _file(tmp_path, sampler="grid", space={"inner.learning_rate": {"choice": [1e30]}})
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "sweep")]) == 1
     assert "no trial came to its end" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_not_the_trials_fault(
-    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def full(*given: Any) -> None:
         raise RunFault("it could not be written: No space left on device.") from OSError(28, "No space left on device")
 
-    config, output = _file(tmp_path, sampler="grid", space={"inner.rate": {"choice": [0.1]}}), str(tmp_path / "sweep")
+    config, output = (
+        _file(tmp_path, sampler="grid", space={"inner.learning_rate": {"choice": [0.1]}}),
+        str(tmp_path / "sweep"),
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Records, "write", full)
         assert script("sweep", ["--config", config, "--output", output]) == 1
@@ -177,10 +176,10 @@ def test_a_full_disk_is_not_the_trials_fault(
 def test_the_pruner_leaves_seeds_out(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     returns, trained = [1.0, 2.0, 3.0, 4.0, 5.0, 2.9, 3.1], list[str]()
     monkeypatch.setattr(
-        trials, "train_run", lambda base, changes, path, say: trained.append(f"{path.parent.name} {path.name}")
+        trial_results, "train_run", lambda base, changes, path, say: trained.append(f"{path.parent.name} {path.name}")
     )
-    monkeypatch.setattr(trials, "measured", lambda path, *given: returns[int(path.parent.name[-3:])])
-    rates = {"inner.rate": {"choice": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}}
+    monkeypatch.setattr(trial_results, "measured", lambda path, *given: returns[int(path.parent.name[-3:])])
+    rates = {"inner.learning_rate": {"choice": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}}
     config = _file(tmp_path, sampler="grid", space=rates, seeds=[1, 2], pruner="median")
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "sweep")]) == 0
     rows = _rows(tmp_path / "sweep/sweep.csv")
@@ -198,11 +197,11 @@ def test_the_pruner_leaves_seeds_out(tmp_path: Path, script: Script, monkeypatch
         ({"seeds": [1, 1]}, "`seeds` must be one or more different numbers"),
         ({"seeds": [-1]}, "`seed` must be in"),
         ({"space": {}}, "`space` must name"),
-        ({"space": {"inner.rat": {"uniform": [0, 1]}}}, "inner.rat"),
+        ({"space": {"inner.learning_rat": {"uniform": [0, 1]}}}, "inner.learning_rat"),
         ({"space": {"help": {"uniform": [0, 1]}}}, "has no field 'help'"),
-        ({"space": {"inner.rate": {"uniform": [1, 0]}}}, "two numbers, low and high"),
-        ({"space": {"inner.rate": {"uniform": [0.1, True]}}}, "two numbers, low and high"),
-        ({"space": {"inner.rate": {"log_uniform": [0, 1]}}}, "logarithmic"),
+        ({"space": {"inner.learning_rate": {"uniform": [1, 0]}}}, "two numbers, low and high"),
+        ({"space": {"inner.learning_rate": {"uniform": [0.1, True]}}}, "two numbers, low and high"),
+        ({"space": {"inner.learning_rate": {"log_uniform": [0, 1]}}}, "logarithmic"),
         ({"space": {"inner.steps": {"integer": [0.5, 1]}}}, "two whole numbers"),
         ({"space": {"inner.steps": {"integers": [0, 1]}}}, "inner.steps must have one of choice"),
         ({"space": {"outer.max_kl": {"uniform": [-1, 1]}}}, "`space`: outer.max_kl -1: `outer.max_kl` must be"),
@@ -210,7 +209,7 @@ def test_the_pruner_leaves_seeds_out(tmp_path: Path, script: Script, monkeypatch
         ({"space": {"inner.mode": {"choice": []}}}, "different choices"),
         ({"space": {"seed": {"integer": [1, 2]}}}, "`seed` is no field"),
         ({"overrides": {"outer.max_ld": 1}}, "`overrides`: "),
-        ({"overrides": {"inner.rate": 0.1}}, "`inner.rate` is in `space` and in `overrides`"),
+        ({"overrides": {"inner.learning_rate": 0.1}}, "`inner.learning_rate` is in `space` and in `overrides`"),
         ({"sampler": "grid", "space": {"inner.steps": {"integer": [1, 2]}}}, "`trials` goes with"),
         ({"sampler": "grid", "trials": None}, "a grid needs choices or integers"),
         ({"trials": None}, "`trials` goes with"),
@@ -222,19 +221,20 @@ def test_the_pruner_leaves_seeds_out(tmp_path: Path, script: Script, monkeypatch
     ],
 )
 def test_bad_options_are_a_line_before_any_work(
-    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], line: str
+    tmp_path: Path, script: Script, capsys: Captured, changes: dict[str, Any], line: str
 ) -> None:
-    good = {"trials": 2, "overrides": {**TINY, "iterations": 100}, "space": {"inner.rate": {"uniform": [0.1, 0.2]}}}
+    good = {
+        "trials": 2,
+        "overrides": {**TINY, "iterations": 100},
+        "space": {"inner.learning_rate": {"uniform": [0.1, 0.2]}},
+    }
     config = _file(tmp_path, **{**good, **changes})
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "sweep")]) == 2
-    error = capsys.readouterr().err
-    assert line in error
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
+    assert line in refusal(capsys)
     assert not (tmp_path / "sweep").exists()
 
 
-def test_what_a_resumed_sweep_refuses(tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_resumed_sweep_refuses(tmp_path: Path, script: Script, capsys: Captured) -> None:
     config, output = _file(tmp_path, **{**TPE, "trials": 1}), str(tmp_path / "sweep")
     (tmp_path / "empty").mkdir()
     assert script("sweep", ["--config", config, "--output", str(tmp_path / "empty"), "--resume"]) == 2
@@ -255,7 +255,7 @@ def test_what_a_resumed_sweep_refuses(tmp_path: Path, script: Script, capsys: py
 
 
 def test_without_optuna_the_extra_is_named(
-    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     config = _file(tmp_path, **GRID)

@@ -256,3 +256,4 @@ class System(Protocol[ConfigT, OptionsT]):
 
     def close(self) -> None:
         """Frees what the system holds."""
+        return None

@@ -61,7 +61,9 @@ def test_descent_is_a_step_down_the_gradient() -> None:
     second = optimiser.update(first.meta, first.memory, _given(gradient), 1)
     for leaf, slope, moved in zip(*map(_leaves, (meta, gradient, second.meta)), strict=True):
         torch.testing.assert_close(moved, leaf - 0.75 * slope, rtol=1e-14, atol=1e-15)
-    assert (first.aux, first.metrics, second.metrics["meta_learning_rate"]) == (7, {"meta_learning_rate": 0.5}, 0.25)
+    assert (first.aux, first.metrics["meta_learning_rate"], second.metrics["meta_learning_rate"]) == (7, 0.5, 0.25)
+    length = torch.cat([slope.flatten() for slope in _leaves(gradient)]).norm()
+    assert first.metrics["gradient_norm"] == pytest.approx(float(length), rel=1e-14)
 
 
 def test_a_full_step_down_a_displacement_is_the_mean_of_what_was_reached() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
@@ -13,7 +14,7 @@ from maml_rl.core.types import Meta, Params
 from maml_rl.rl.losses import INNER_LOSSES, RLBatch
 from maml_rl.rl.policies import Policy, categorical_mlp, gaussian_mlp
 from maml_rl.rl.policy_learner import POLICY, PolicyLearner
-from maml_rl.rl.updates.meta_surrogate import MetaSurrogate
+from maml_rl.rl.updates.meta_surrogate import LinearisedSurrogate, MetaSurrogate
 
 RATES = (0.3, 0.15, 0.15, 0.15)
 TASKS, EPISODES, STEPS = 3, 2, 5
@@ -161,3 +162,16 @@ def resampled(learner: PolicyLearner, meta: Meta, batches: list[RLBatch]) -> lis
             log_probs.append(learner.policy.act(params, data.observations).log_prob(data.actions).detach())
         rewritten.append(batch._replace(log_probs=torch.stack(log_probs)))
     return rewritten
+
+
+def require_finite_differences(
+    local: LinearisedSurrogate, theta: Tensor, every: int, size: float = 1e-5, rel: float = 1e-6
+) -> Tensor:
+    """The gradient at `theta`, once each `every`-th entry of it has been seen to equal a central difference."""
+    gradient = local.gradient()
+    for index in range(0, len(theta), every):
+        step = torch.zeros_like(theta)
+        step[index] = size
+        above, below = (local.values(theta + sign * step)[0] for sign in (1, -1))
+        assert (above - below) / (2 * size) == pytest.approx(float(gradient[index]), rel=rel, abs=1e-8)
+    return gradient

@@ -13,27 +13,27 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _pair(kind: str, seed: int) -> tuple[Distribution, distributions.Distribution]:
+def _pair(family: str, seed: int) -> tuple[Distribution, distributions.Distribution]:
     mean = _random(N, S, A, seed=seed)
-    if kind == "categorical":
+    if family == "categorical":
         return Categorical(mean), distributions.Categorical(logits=mean)
     log_std = 0.3 * _random(N, 1, A, seed=seed + 50)
     normal = distributions.Normal(mean, log_std.exp().expand_as(mean))
     return DiagonalGaussian(mean, log_std), distributions.Independent(normal, 1)
 
 
-def _actions(kind: str) -> Tensor:
+def _actions(family: str) -> Tensor:
     return (
         torch.randint(A, (N, S), generator=torch.Generator().manual_seed(3))
-        if kind == "categorical"
+        if family == "categorical"
         else _random(N, S, A, seed=3)
     )
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
-def test_log_prob_kl_and_entropy_equal_torch(kind: str) -> None:
-    (ours, theirs), (new_ours, new_theirs) = _pair(kind, 1), _pair(kind, 2)
-    actions = _actions(kind)
+@pytest.mark.parametrize("family", ["gaussian", "categorical"])
+def test_log_prob_kl_and_entropy_equal_torch(family: str) -> None:
+    (ours, theirs), (new_ours, new_theirs) = _pair(family, 1), _pair(family, 2)
+    actions = _actions(family)
     torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
         ours.kl(new_ours), distributions.kl_divergence(theirs, new_theirs), rtol=1e-12, atol=1e-12
@@ -41,9 +41,9 @@ def test_log_prob_kl_and_entropy_equal_torch(kind: str) -> None:
     torch.testing.assert_close(ours.entropy(), theirs.entropy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
-def test_curvature_is_the_hessian_of_the_weighted_kl(kind: str) -> None:
-    ours, _ = _pair(kind, 1)
+@pytest.mark.parametrize("family", ["gaussian", "categorical"])
+def test_curvature_is_the_hessian_of_the_weighted_kl(family: str) -> None:
+    ours, _ = _pair(family, 1)
     weights = _random(N, S, seed=7).abs()
     tangent = tuple(_random(*part.shape, seed=8 + index) for index, part in enumerate(ours))
 
@@ -51,8 +51,8 @@ def test_curvature_is_the_hessian_of_the_weighted_kl(kind: str) -> None:
         return (weights * ours.kl(type(ours)(*parts))).sum()
 
     _, expected = torch.autograd.functional.hvp(divergence, tuple(ours), tangent)
-    for found, wanted in zip(ours.curvature(weights, tangent), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    for product, wanted in zip(ours.curvature(weights, tangent), expected, strict=True):
+        torch.testing.assert_close(product, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_samples_have_the_distribution_they_say() -> None:
@@ -71,6 +71,6 @@ def test_samples_have_the_distribution_they_say() -> None:
 
 
 def test_modes_have_the_highest_log_probability() -> None:
-    for kind in ("gaussian", "categorical"):
-        ours, _ = _pair(kind, 1)
-        assert (ours.log_prob(ours.mode()) >= ours.log_prob(_actions(kind))).all()
+    for family in ("gaussian", "categorical"):
+        ours, _ = _pair(family, 1)
+        assert (ours.log_prob(ours.mode()) >= ours.log_prob(_actions(family))).all()

@@ -15,7 +15,7 @@ from maml_rl.rl.policies import CONTEXT, Policy, PolicyConfig, gaussian_mlp, wit
 from maml_rl.rl.policy_learner import POLICY, PolicyLearner
 from maml_rl.rl.updates.meta_surrogate import LinearisedSurrogate, MetaSurrogate
 from maml_rl.systems.inner import InnerConfig, inner_rule, moves
-from tests.rl.reference import RATES, initial, make_batches, make_policy, of_task, resampled
+from tests.rl.reference import RATES, initial, make_batches, make_policy, of_task, require_finite_differences, resampled
 
 
 def _learner(rule: Rule, mode: Any = None, policy: Policy | None = None) -> PolicyLearner:
@@ -30,16 +30,6 @@ def _rule(policy: Policy, **values: Any) -> Rule:
 
 def _linearised(learner: PolicyLearner, meta: Meta, batches: list[RLBatch]) -> LinearisedSurrogate:
     return MetaSurrogate(learner, meta, batches, final()).linearise(flatten(meta))
-
-
-def _require_finite_differences(local: LinearisedSurrogate, meta: Meta, every: int) -> Tensor:
-    theta, gradient = flatten(meta), local.gradient()
-    for index in range(0, len(gradient), every):
-        step = torch.zeros_like(gradient)
-        step[index] = 1e-5
-        above, below = (local.values(theta + sign * step)[0] for sign in (1, -1))
-        assert (above - below) / 2e-5 == pytest.approx(float(gradient[index]), rel=1e-6, abs=1e-9)
-    return gradient
 
 
 @pytest.mark.parametrize("mode", [unrolled(), first_order()], ids=lambda mode: mode.name)
@@ -66,7 +56,8 @@ def test_anil_moves_the_last_layer_and_the_spread_and_meta_learns_all() -> None:
     path = learner.path(meta, [of_task(batch, 0) for batch in batches[:2]])
     moved = {name for name in theta if not torch.equal(path[-1][name], theta[name])}
     assert moved == {"layer1.weight", "layer1.bias", "log_std"}
-    gradient = _require_finite_differences(_linearised(learner, meta, resampled(learner, meta, batches)), meta, every=4)
+    local = _linearised(learner, meta, resampled(learner, meta, batches))
+    gradient = require_finite_differences(local, flatten(meta), every=4)
     assert int((gradient != 0).sum()) > sum(theta[name].numel() for name in moved)
 
 
@@ -114,7 +105,7 @@ def test_cavia_moves_the_context_alone_from_zero() -> None:
     path = learner.path(meta, [of_task(batch, 0) for batch in batches[:2]])
     assert {name for name in path[0] if not torch.equal(path[0][name], path[-1][name])} == {CONTEXT}
     assert torch.equal(path[0][CONTEXT], torch.zeros(2, dtype=torch.float64))
-    _require_finite_differences(_linearised(learner, meta, batches), meta, every=3)
+    require_finite_differences(_linearised(learner, meta, batches), flatten(meta), every=3)
 
 
 def test_a_part_of_a_rule_leaves_the_rest_without_a_gradient() -> None:

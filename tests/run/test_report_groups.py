@@ -190,11 +190,11 @@ def test_more_steps_are_no_other_rates(tmp_path: Path) -> None:
 
     def warnings_with(*rates: Any) -> list[str]:
         for folder, each in zip(folders, rates, strict=True):
-            change_json(folder / "best" / "evaluation.json", settings={"rates": each})
+            change_json(folder / "best" / "evaluation.json", settings={"learning_rates": each})
         return warnings_about(grouped(gather(folders).runs))
 
     assert warnings_with([0.1, 0.05, 0.05], [0.1], [0.1, 0.05, 0.05, 0.05, 0.05]) == []
     assert warnings_with([0.1, 0.05, 0.05], [0.1], []) == []
     assert warnings_with([0.1, 0.05, 0.05], [0.1], [0.2, 0.2]) == [
-        "the evaluations differ in rates: 0.1, 0.05 (a), 0.1 (b), 0.2 (c)."
+        "the evaluations differ in learning_rates: 0.1, 0.05 (a), 0.1 (b), 0.2 (c)."
     ]

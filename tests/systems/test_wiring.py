@@ -159,6 +159,16 @@ def test_an_iteration_of_maml_trpo_is_the_trust_region_step_by_hand(name: str) -
     system.close()
 
 
+def test_the_first_iterations_are_of_first_order_where_it_is_asked_for() -> None:
+    outer, inner = _outer(maml_trpo.OuterConfig), InnerConfig(learning_rate=HALVED, first_order_iterations=2)
+    system = _made("maml_trpo", outer=outer, inner=inner)
+    state = system.initial_state()
+    for iteration, mode in ((1, first_order()), (2, unrolled())):
+        moved = flatten(system.iterate(state, iteration)[0]["meta"])
+        assert torch.equal(moved, _trust_region(system, state, iteration, Expected(mode=mode)))
+    system.close()
+
+
 class Clipped(NamedTuple):
     """Two iterations of ProMP, in the words of the core; the penalties are those of each iteration."""
 

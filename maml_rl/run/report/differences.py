@@ -72,7 +72,7 @@ def _different_evaluations(runs: Sequence[Run]) -> list[str]:
     settings = {run.name: _settings(adaptation) for run, adaptation in evaluated}
     for key in dict.fromkeys(name for each in settings.values() for name in each):
         values = _names_by_value([run for run, _ in evaluated], lambda run: settings[run.name].get(key))  # noqa: B023
-        if len(values) > 1 and not (key == "rates" and _go_on_from_each_other(list(values))):
+        if len(values) > 1 and not (key == "learning_rates" and _go_on_from_each_other(list(values))):
             warnings.append(f"the evaluations differ in {key}: {_listed(values)}.")
     return warnings
 
@@ -86,11 +86,11 @@ def _go_on_from_each_other(rates: Sequence[str]) -> bool:
 def _settings(adaptation: Adaptation) -> dict[str, str]:
     """How an evaluation was done, in words; of its rates not that the last one goes on."""
     settings = {key: value for key, value in adaptation.settings.items() if key not in _OF_ONE_RUN}
-    rates = settings.get("rates")
+    rates = settings.get("learning_rates")
     if isinstance(rates, list):
         while len(rates) > 1 and rates[-1] == rates[-2]:
             rates = rates[:-1]
-        settings["rates"] = ", ".join(map(_in_words, rates)) or None
+        settings["learning_rates"] = ", ".join(map(_in_words, rates)) or None
     settings["axis"] = adaptation.axis
     return {key: _in_words(value) for key, value in settings.items() if value is not None}
 

@@ -10,7 +10,7 @@ from maml_rl.core.schedules import Schedule, constant, cosine
 from maml_rl.supervised.networks import Adaptation, NetworkConfig, architecture_of
 from maml_rl.supervised.task_distribution import DistributionConfig
 from maml_rl.systems.inner import InnerConfig, inner_mode, inner_rule, schedule_of
-from maml_rl.systems.settings import changed_in_vain, objective_at, require, require_objective
+from maml_rl.systems.settings import changed_in_vain, objective_at, require, require_objective, require_weights
 from maml_rl.systems.system import RunConfig
 
 __all__ = ["Config", "HeldOutConfig", "OuterConfig", "meta_schedule"]
@@ -45,6 +45,7 @@ class OuterConfig:
 
     def __post_init__(self) -> None:
         require("outer.learning_rate", 0 < self.learning_rate < math.inf, "positive and finite", self.learning_rate)
+        require_weights(self.objective)
         for name in ("annealing_epochs", "chunk"):
             require(f"outer.{name}", getattr(self, name) >= 0, "at least 0", getattr(self, name))
         for name in ("final_learning_rate", "clip"):

@@ -9,7 +9,7 @@ from maml_rl.rl.losses import INNER_LOSSES
 from maml_rl.rl.policies import CONTEXT, PolicyConfig
 from maml_rl.systems.inner import FirstThen, InnerConfig, moves
 from maml_rl.systems.policy_system import PolicyRunConfig
-from maml_rl.systems.settings import changed_in_vain, objective_at, require, require_objective
+from maml_rl.systems.settings import changed_in_vain, objective_at, require, require_objective, require_weights
 
 __all__ = ["HALVED", "MetaPolicyConfig", "ObjectiveConfig", "SurrogateConfig"]
 
@@ -83,6 +83,7 @@ class ObjectiveConfig:
     chunk: int = 5
 
     def __post_init__(self) -> None:
+        require_weights(self.objective)
         require("outer.annealing_iterations", self.annealing_iterations >= 0, "at least 0", self.annealing_iterations)
         require("outer.chunk", self.chunk > 0, "at least 1", self.chunk)
         credit = self.sampling_credit

@@ -10,7 +10,15 @@ from numpy.random import SeedSequence
 
 from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
 
-__all__ = ["changed_in_vain", "device_of", "generator_of", "objective_at", "require", "require_objective"]
+__all__ = [
+    "changed_in_vain",
+    "device_of",
+    "generator_of",
+    "objective_at",
+    "require",
+    "require_objective",
+    "require_weights",
+]
 
 
 def device_of(name: str) -> torch.device:
@@ -44,6 +52,14 @@ def objective_at(name: str | Sequence[float], moment: int, annealing: int) -> Ob
     if not isinstance(name, str):
         return weighted(name)
     return annealed(moment, annealing) if name == "annealed" else {"final": final, "uniform": uniform}[name]()
+
+
+def require_weights(name: str | Sequence[float]) -> None:
+    """Raises `ValueError` where an objective is a list of weights and they are none."""
+    try:
+        objective_at(name, 0, 0)
+    except ValueError as error:
+        raise ValueError(f"`outer.objective`: {error}") from None
 
 
 def require_objective(name: str | Sequence[float], annealing: int, steps: int) -> None:

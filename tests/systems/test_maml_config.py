@@ -7,7 +7,7 @@ import pytest
 from maml_rl.supervised.networks import NetworkConfig
 from maml_rl.systems.inner import FirstThen, InnerConfig
 from maml_rl.systems.maml import Config, System
-from maml_rl.systems.maml_config import OuterConfig, objective_at
+from maml_rl.systems.maml_config import OuterConfig
 from tests.systems.test_maml import SMALL
 
 IMPLICIT: dict[str, Any] = {"mode": "implicit", "proximal": 1.0}
@@ -127,7 +127,7 @@ def test_what_may_change_in_a_run_that_goes_on() -> None:
 
 def test_the_annealed_objective_follows_the_epoch() -> None:
     outer = OuterConfig(objective="annealed", annealing_epochs=10)
-    assert [point.weight for point in objective_at(outer, 5).points(5)] == pytest.approx([0.1] * 4 + [0.6])
+    assert [point.weight for point in outer.objective_at(5).points(5)] == pytest.approx([0.1] * 4 + [0.6])
 
 
 def test_an_unknown_part_to_adapt_is_refused_before_work() -> None:

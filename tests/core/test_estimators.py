@@ -1,18 +1,29 @@
 """Laws that every estimator of meta-gradients keeps: lifetimes, divergence, resuming, memory, devices, learning."""
 
 import io
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from maml_rl.core.estimators import Estimate, Estimator, Lifetimes, evolution_strategies, full_unroll, truncated_unroll
+from maml_rl.core.estimators import (
+    Estimate,
+    Estimator,
+    Lifetimes,
+    Problem,
+    bootstrapped,
+    evolution_strategies,
+    full_unroll,
+    persistent_evolution_strategies,
+    truncated_unroll,
+)
 from maml_rl.core.meta_optimisers import adam
 from maml_rl.core.schedules import constant
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.core.types import Memory, Meta
-from tests.core.lifetime_problems import DESCENT, ESTIMATORS, descent_data, descent_theta, seeded
+from tests.core.lifetime_problems import DESCENT, ESTIMATORS, descend, descent_data, descent_theta, match, seeded
 
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS.keys())
 COUNT, STEPS, SICK = 6, 5, 2
@@ -191,8 +202,8 @@ def test_a_meta_optimiser_learns_from_it(estimator: Estimator) -> None:
 
 
 def _peak(estimator: Estimator, calls: int) -> int:
-    """The most bytes that torch's tensors took during `calls` estimates, on the processor."""
-    theta = {"w": {"w": torch.full((40, 40), 0.01)}}
+    """The most bytes that torch's tensors took during `calls` estimates."""
+    theta = {"layer": {"w": torch.full((40, 40), 0.01)}}
     memory = estimator.init(theta, seeded(0))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         for call in range(calls):
@@ -200,3 +211,79 @@ def _peak(estimator: Estimator, calls: int) -> int:
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     taken = torch.tensor([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
     return int(taken.cumsum(0).max())
+
+
+def test_memory_is_flat_in_the_length_of_a_lifetime_and_linear_for_the_full_unroll() -> None:
+    def step(theta: Meta, carry: Tensor, data: tuple[()], k: Tensor) -> tuple[Tensor, Tensor]:
+        carry = torch.tanh(carry @ theta["layer"]["w"])
+        return carry, carry.square().mean()
+
+    def estimators(length: int) -> list[Estimator]:
+        lifetimes = Lifetimes(4, length, staggered=False)
+        return [
+            truncated_unroll(layers, lifetimes, 5),
+            evolution_strategies(layers, lifetimes, 5, 0.1),
+            persistent_evolution_strategies(layers, lifetimes, 5, 0.1),
+            bootstrapped(
+                layers,
+                lifetimes,
+                3,
+                3,
+                lambda theta, carry, data, k: 0.9 * carry,
+                lambda a, b, data: (a - b).square().sum(),
+            ),
+        ]
+
+    layers = Problem(lambda theta, seed: torch.ones(40, 40), step)
+    short, long = ([_peak(each, length // 5) for each in estimators(length)] for length in (20, 80))
+    assert all(two < 1.01 * one for one, two in zip(short, long, strict=True))
+    whole = [_peak(full_unroll(layers, Lifetimes(4, length)), 1) for length in (20, 80)]
+    assert whole[1] > 3.5 * whole[0] > 3.5 * max(short)
+
+
+def test_lengths_can_be_drawn() -> None:
+    def lengths(count: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(4, 9, (count,), generator=generator)
+
+    estimator = truncated_unroll(DESCENT, Lifetimes(COUNT, lengths, staggered=False), STEPS)
+    memory = estimator.init(descent_theta(), seeded(3))
+    drawn = [memory["end"].tolist()]
+    for result in _live(estimator, memory, range(4)):
+        ended = result.memory["step"] == 0
+        assert torch.equal(result.memory["end"][~ended], torch.tensor(drawn[-1])[~ended])
+        drawn.append(result.memory["end"].tolist())
+    assert {length for lengths in drawn for length in lengths} == {4, 5, 6, 7, 8}
+    endless = truncated_unroll(DESCENT, Lifetimes(COUNT, sys.maxsize, staggered=False), STEPS)
+    last = _live(endless, endless.init(descent_theta(), seeded(0)), range(4))[-1]
+    assert last.memory["step"].tolist() == [4 * STEPS] * COUNT
+
+
+@every_estimator
+def test_data_of_another_shape_are_refused(estimator: Estimator) -> None:
+    memory = estimator.init(descent_theta(), seeded(0))
+    for count, steps in ((COUNT + 1, STEPS), (COUNT, STEPS - 1)):
+        with pytest.raises(ValueError, match=r"\[N, steps, ...\] = \(6, 5\) at the front, got"):
+            estimator.estimate(descent_theta(), memory, descent_data(0, count, steps), seeded(0))
+
+
+def test_impossible_numbers_are_refused_by_name() -> None:
+    good = Lifetimes(4, 10)
+    for name, lifetimes, unroll in (
+        ("count", good._replace(count=0), 5),
+        ("length", good._replace(length=0), 5),
+        ("unroll", good, 0),
+        ("loss_limit", good._replace(loss_limit=float("nan")), 5),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` must be"):
+            truncated_unroll(DESCENT, lifetimes, unroll)
+        with pytest.raises(ValueError, match=f"`{name}` must be"):
+            evolution_strategies(DESCENT, lifetimes, unroll, 0.1)
+    for sigma in (0.0, -1.0, float("nan"), float("inf")):
+        for factory in (evolution_strategies, persistent_evolution_strategies):
+            with pytest.raises(ValueError, match="`sigma` must be positive"):
+                factory(DESCENT, good, 5, sigma)
+    for steps, target_steps in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="steps` must be at least 1, got 0"):
+            bootstrapped(DESCENT, good, steps, target_steps, descend, match)
+    with pytest.raises(ValueError, match="lifetimes of one length"):
+        full_unroll(DESCENT, Lifetimes(4, lambda count, generator: torch.ones(count)))

@@ -36,7 +36,7 @@ class Lifetimes(NamedTuple):
     Attributes:
         count: how many at once, N.
         length: steps of a lifetime, T, or ``length(count, generator)``, whole numbers [N] of at least 1, drawn for
-            each lifetime anew. It need not be a multiple of the unroll. `sys.maxsize` stands for lifetimes without an end.
+            each lifetime anew. It need not be a multiple of the unroll. `sys.maxsize` is a lifetime without an end.
         staggered: whether the first N lifetimes end one after the other, after T/N, 2T/N, ..., T steps, so that later
             meta-gradients see all parts of a lifetime at once.
         loss_limit: a lifetime with a loss beyond it, above or below zero, counts as diverged.

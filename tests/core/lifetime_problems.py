@@ -36,7 +36,7 @@ def _step(theta: Meta, carry: Carry, data: Carry, k: Tensor) -> tuple[Carry, Ten
     # A square root has an infinite derivative at 0, which is what it is taken of where there is poison.
     loss = (1 + 0.1 * k) * (0.5 * curvature * x - data["b"]) @ x + data["poison"][1]
     loss = loss + torch.where(data["poison"][2] > 0, 0.0 * x.sum(), torch.ones_like(loss)).sqrt() - 1.0
-    return {"x": x, "velocity": velocity, "seed": carry["seed"]}, loss
+    return {"x": x, "velocity": velocity + data["poison"][3], "seed": carry["seed"]}, loss
 
 
 DESCENT = Problem(_begin, _step)
@@ -57,7 +57,7 @@ def descent_theta(dtype: torch.dtype = torch.float64) -> Meta:
 def descent_data(seed: int, count: int, steps: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Data of `steps` steps of `count` lifetimes, without poison."""
     b = torch.randn(count, steps, SIZE, generator=seeded(seed), dtype=torch.float64)
-    return {"b": b.to(dtype), "poison": torch.zeros(count, steps, 3, dtype=dtype)}
+    return {"b": b.to(dtype), "poison": torch.zeros(count, steps, 4, dtype=dtype)}
 
 
 def descend(theta: Meta, carry: Carry, data: Carry, k: Tensor) -> Carry:

@@ -111,6 +111,7 @@ WAYS = {
     "loss is huge": (1, 1e9),
     "loss is hugely negative": (1, -1e9),
     "slope is not finite": (2, 1.0),
+    "the last carry is infinite": (3, float("inf")),
 }
 
 
@@ -131,9 +132,10 @@ def test_a_lifetime_that_diverges_costs_its_own_score_and_nothing_else(estimator
     ways = [way for name, way in WAYS.items() if derivatives or name != "slope is not finite"]
     if estimator.name == "bootstrapped":
         ways.remove(WAYS["slope is not finite"])  # losses are not differentiated
+    taken = estimator.steps - (estimator.name == "bootstrapped")
     gradients = []
-    for way in ways:
-        sick, sick_state = outcome(_poisoned(*way, [SICK]))
+    for entry, value in ways:
+        sick, sick_state = outcome(_poisoned(entry, value, [SICK], taken - 1 if entry == 3 else 1))
         gradients.append(flatten(sick.gradient))
         assert sick.metrics["diverged"] == 1
         assert int(sick.memory["step"][SICK]) == 0
@@ -146,7 +148,7 @@ def test_a_lifetime_that_diverges_costs_its_own_score_and_nothing_else(estimator
         torch.testing.assert_close(sick.gradient, expected, rtol=1e-9, atol=1e-9)
         following = estimator.estimate(theta, sick.memory, descent_data(4, COUNT, STEPS), seeded(10))
         assert following.metrics["diverged"] == 0
-        assert int(following.memory["step"][SICK]) == estimator.steps - (estimator.name == "bootstrapped")
+        assert int(following.memory["step"][SICK]) == taken
     assert all(torch.equal(gradients[0], gradient) for gradient in gradients)
     assert float((gradients[0] - flatten(healthy.gradient)).abs().max()) > 1e-6
 
@@ -253,6 +255,8 @@ def test_lengths_can_be_drawn() -> None:
         assert torch.equal(result.memory["end"][~ended], torch.tensor(drawn[-1])[~ended])
         drawn.append(result.memory["end"].tolist())
     assert {length for lengths in drawn for length in lengths} == {4, 5, 6, 7, 8}
+    shortest = truncated_unroll(DESCENT, Lifetimes(COUNT, lambda count, generator: torch.zeros(count)), STEPS)
+    assert shortest.init(descent_theta(), seeded(0))["end"].tolist() == [1] * COUNT
     endless = truncated_unroll(DESCENT, Lifetimes(COUNT, sys.maxsize, staggered=False), STEPS)
     last = _live(endless, endless.init(descent_theta(), seeded(0)), range(4))[-1]
     assert last.memory["step"].tolist() == [4 * STEPS] * COUNT
@@ -287,3 +291,19 @@ def test_impossible_numbers_are_refused_by_name() -> None:
             bootstrapped(DESCENT, good, steps, target_steps, descend, match)
     with pytest.raises(ValueError, match="lifetimes of one length"):
         full_unroll(DESCENT, Lifetimes(4, lambda count, generator: torch.ones(count)))
+
+
+def test_a_lifetimes_loss_is_the_mean_over_the_steps_that_it_lived() -> None:
+    """Step k costs k: a lifetime of T steps in one unroll has the mean loss (T - 1) / 2."""
+    counting = Problem(lambda theta, seed: (), lambda theta, carry, data, k: (carry, k + 0.0 * theta["a"]["a"]))
+    lifetimes = Lifetimes(COUNT, COUNT)
+    for estimator in (
+        truncated_unroll(counting, lifetimes, COUNT),
+        evolution_strategies(counting, lifetimes, COUNT, 0.1),
+        persistent_evolution_strategies(counting, lifetimes, COUNT, 0.1),
+        bootstrapped(counting, lifetimes, 3, COUNT - 2, lambda theta, carry, data, k: carry, lambda a, b, data: data),
+    ):
+        theta, data = {"a": {"a": torch.tensor(1.0)}}, torch.zeros(COUNT, estimator.steps)
+        result = estimator.estimate(theta, estimator.init(theta, seeded(0)), data, seeded(0))
+        assert result.losses.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+        assert [result.metrics[name] for name in ("meta_loss", "diverged", "finished")] == [1.25, 0.0, 6.0]

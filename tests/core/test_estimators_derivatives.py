@@ -32,7 +32,7 @@ def _by_hand(seeds: Tensor, data: dict[str, Tensor], start: int, stop: int, cut:
 
 
 def test_the_full_unroll_is_autograd_by_hand() -> None:
-    estimator, data = full_unroll(DESCENT, LIFETIMES), descent_data(1, COUNT, LENGTH)
+    estimator, data = full_unroll(DESCENT, Lifetimes(COUNT, LENGTH)), descent_data(1, COUNT, LENGTH)
     result = estimator.estimate(descent_theta(), estimator.init(descent_theta(), seeded(0)), data, seeded(2))
     expected = _by_hand(result.memory["carry"]["seed"], data, 0, LENGTH, None)
     torch.testing.assert_close(result.gradient, map_tree(lambda leaf: leaf / LENGTH, expected), rtol=1e-11, atol=1e-12)
@@ -96,7 +96,7 @@ def _bootstrap(steps: int, target_steps: int, length: int, **changes: Any) -> An
         return {**carry, "x": carry["x"] * (1 - ALPHA * A)}
 
     def match(target: Carry, reached: Carry, data: Tensor) -> Tensor:
-        return 0.5 * data * (target["x"] - reached["x"]).square()
+        return 0.5 * data * target["x"] * (target["x"] - reached["x"]).square()
 
     estimator = bootstrapped(SHRINKING, Lifetimes(4, length, staggered=False), steps, target_steps, descend, match)
     theta = {"rule": {"w": torch.tensor(W, dtype=torch.float64)}}
@@ -107,14 +107,16 @@ def _bootstrap(steps: int, target_steps: int, length: int, **changes: Any) -> An
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("target_steps", [1, 2, 4])
 def test_the_bootstrapped_gradient_has_its_closed_form(steps: int, target_steps: int) -> None:
-    """With r = 1 - w A: x_K = x_0 r^K, target r^{L-1} (1 - alpha A) x_K, g = d (x_K - target) (-A K x_0 r^{K-1})."""
+    """With r = 1 - w A: x_K = x_0 r^K, y = r^{L-1} (1 - alpha A) x_K, g = d y (x_K - y) (-A K x_0 r^{K-1})."""
     result = _bootstrap(steps, target_steps, 100)
     start, r = result.memory["carry"]["start"], 1 - W * A
     reached = start * r**steps
     target = reached * r ** (target_steps - 1) * (1 - ALPHA * A)
-    slopes = (steps + target_steps) * (reached - target) * (-A * steps * start * r ** (steps - 1))
+    slopes = (steps + target_steps) * target * (reached - target) * (-A * steps * start * r ** (steps - 1))
     torch.testing.assert_close(result.gradient["rule"]["w"], slopes.mean(), rtol=1e-12, atol=0.0)
     assert len(set(start.tolist())) > 1
+    matching = 0.5 * (steps + target_steps) * target * (target - reached).square()
+    assert result.metrics["matching_loss"] == pytest.approx(float(matching.mean()), rel=1e-12)
     torch.testing.assert_close(result.memory["carry"]["x"], reached * r ** (target_steps - 1), rtol=1e-12, atol=0.0)
     assert result.memory["step"].tolist() == [steps + target_steps - 1] * 4
 
@@ -123,6 +125,6 @@ def test_a_target_beyond_the_end_of_a_lifetime_stays_where_that_ended() -> None:
     ends_at_once, ends_on_the_way = _bootstrap(3, 4, 3), _bootstrap(3, 4, 5)
     assert float(ends_at_once.gradient["rule"]["w"]) == 0.0
     start, r = ends_on_the_way.memory["carry"]["start"], 1 - W * A
-    slopes = 7 * start * r**3 * (1 - r**2) * (-A * 3 * start * r**2)
+    slopes = 7 * start * r**5 * start * r**3 * (1 - r**2) * (-A * 3 * start * r**2)
     torch.testing.assert_close(ends_on_the_way.gradient["rule"]["w"], slopes.mean(), rtol=1e-12, atol=0.0)
     assert ends_at_once.memory["step"].tolist() == ends_on_the_way.memory["step"].tolist() == [0] * 4

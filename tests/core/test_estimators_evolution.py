@@ -112,3 +112,18 @@ def test_both_sides_of_a_pair_live_the_same_lifetime() -> None:
     for factory in (evolution_strategies, persistent_evolution_strategies):
         for gradient in _whole_lifetimes(factory(chance, LIFETIMES, UNROLL, 0.1), 2):
             assert float(gradient.abs().max()) == 0.0
+
+
+def test_without_persistence_a_lifetime_goes_on_under_theta_itself() -> None:
+    factories = (
+        evolution_strategies(FILTER, LIFETIMES, UNROLL, 0.3),
+        truncated_unroll(FILTER, LIFETIMES, UNROLL),
+    )
+    memories = [each.init(THETA, seeded(0)) for each in factories]
+    for t in range(0, 2 * UNROLL, UNROLL):
+        data = DATA[:, t : t + UNROLL].expand(COUNT, -1, -1)
+        memories = [
+            each.estimate(THETA, memory, data, seeded(t)).memory
+            for each, memory in zip(factories, memories, strict=True)
+        ]
+        torch.testing.assert_close(*memories, rtol=1e-12, atol=0.0)

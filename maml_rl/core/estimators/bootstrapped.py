@@ -17,7 +17,7 @@ from maml_rl.core.estimators.segments import (
     require_possible,
     starting,
 )
-from maml_rl.core.tree import detach, map_tree, select
+from maml_rl.core.tree import map_tree, select
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["Descend", "Match", "bootstrapped"]
@@ -37,7 +37,8 @@ def bootstrapped(
 
     From c_t, a constant too, K steps under theta reach c_{t+K}. The target is L steps further on: L - 1 under theta,
     and the last one by `descend`. So theta learns to get in K steps to where it would get in K + L, and memory grows
-    with K alone. The problem's own losses are told and not differentiated.
+    with K alone. The problem's own losses are told and not differentiated; the metrics have the
+    ``matching_loss`` besides.
 
     The lifetime goes on from c_{t+K+L-1}, the last carry that the learner reached by itself. Past its end nothing
     moves, the target included.
@@ -60,18 +61,19 @@ def bootstrapped(
         reached, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(steps))
         data = map_tree(lambda leaf: leaf[last], segment.data)
         with torch.no_grad():
-            constants = detach((theta, reached))
-            carry, further = advance(problem, *constants, segment, range(steps, last))
+            carry, further = advance(problem, theta, reached, segment, range(steps, last))
             k = segment.step + last
-            target = select(k < segment.end, descend(constants[0], carry, data, k), carry)
+            target = select(k < segment.end, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
         segment = next_segment(memory, theta, data, last + 1, generator)
-        slope = torch.func.grad(matching_loss, has_aux=True)
-        slopes, (carry, losses) = torch.func.vmap(slope, (None, 0))(theta, segment)
-        return concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses), generator)
+        slope = torch.func.grad_and_value(matching_loss, has_aux=True)
+        slopes, (distances, (carry, losses)) = torch.func.vmap(slope, (None, 0))(theta, segment)
+        result = concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses), generator)
+        matching = float(distances[~result.losses.isnan()].mean())
+        return result._replace(metrics={**result.metrics, "matching_loss": matching})
 
     return Estimator(
         "bootstrapped", last + 1, lambda theta, generator: starting(problem, lifetimes, theta, generator), estimate

@@ -1,6 +1,7 @@
 """Evolution strategies: their means against the gradients that they stand for, by z-scores with fixed seeds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ def _exact(estimator: Estimator) -> Tensor:
 
 
 def _true_gradient() -> Tensor:
-    return _exact(full_unroll(FILTER, LIFETIMES._replace(count=1)))
+    return _exact(full_unroll(FILTER, replace(LIFETIMES, count=1)))
 
 
 def test_on_a_quadratic_evolution_strategies_over_a_lifetime_have_the_true_gradient_for_a_mean() -> None:
@@ -72,7 +73,7 @@ def test_on_a_quadratic_evolution_strategies_over_a_lifetime_have_the_true_gradi
 
 
 def test_truncated_evolution_strategies_have_the_mean_and_the_bias_of_truncation() -> None:
-    truncated = _exact(truncated_unroll(FILTER, LIFETIMES._replace(count=1), UNROLL))
+    truncated = _exact(truncated_unroll(FILTER, replace(LIFETIMES, count=1), UNROLL))
     _, error, z = _scores(evolution_strategies(FILTER, LIFETIMES, UNROLL, 0.3), truncated)
     assert float(z.abs().max()) < 3.5
     assert float(((truncated - _true_gradient()).abs() / error).max()) > 30
@@ -81,7 +82,7 @@ def test_truncated_evolution_strategies_have_the_mean_and_the_bias_of_truncation
 def test_persistent_evolution_strategies_are_unbiased_where_truncation_is_not() -> None:
     """The gradient is (2.32, -7.01, 6.86), truncated (1.20, -2.87, 4.72), persistent (2.24, -7.02, 6.88) +- 0.07."""
     truth = _true_gradient()
-    truncated = _exact(truncated_unroll(FILTER, LIFETIMES._replace(count=1), UNROLL))
+    truncated = _exact(truncated_unroll(FILTER, replace(LIFETIMES, count=1), UNROLL))
     _, error, z = _scores(persistent_evolution_strategies(FILTER, LIFETIMES, UNROLL, 0.3), truth, 150)
     bias = (truncated - truth).abs()
     assert float(z.abs().max()) < 3.5

@@ -14,7 +14,7 @@ from maml_rl.core.estimators.segments import (
     concluded,
     entered,
     next_segment,
-    require_possible,
+    require_positive,
     starting,
 )
 from maml_rl.core.tree import map_tree, select
@@ -52,9 +52,9 @@ def bootstrapped(
         match: the matching loss.
 
     Raises:
-        ValueError: a number that is less than 1.
+        ValueError: `steps` or `target_steps` is not positive.
     """
-    require_possible(lifetimes, steps=steps, target_steps=target_steps)
+    require_positive(steps=steps, target_steps=target_steps)
     last = steps + target_steps - 1
 
     def matching_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:

@@ -14,7 +14,7 @@ from maml_rl.core.estimators.segments import (
     concluded,
     entered,
     next_segment,
-    require_possible,
+    require_positive,
     starting,
 )
 from maml_rl.core.tree import expand, map_tree, select
@@ -39,10 +39,9 @@ def evolution_strategies(problem: Problem, lifetimes: Lifetimes, unroll: int, si
         sigma: standard deviation of the perturbations, in units of the meta-parameters.
 
     Raises:
-        ValueError: a count that is less than 1, or a `sigma` that is not positive.
+        ValueError: `unroll` or `sigma` is not positive.
     """
-    _require_positive(sigma)
-    require_possible(lifetimes, unroll=unroll)
+    require_positive(unroll=unroll, sigma=sigma)
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
@@ -81,10 +80,9 @@ def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unro
         sigma: standard deviation of the perturbations, in units of the meta-parameters.
 
     Raises:
-        ValueError: a count that is less than 1, or a `sigma` that is not positive.
+        ValueError: `unroll` or `sigma` is not positive.
     """
-    _require_positive(sigma)
-    require_possible(lifetimes, unroll=unroll)
+    require_positive(unroll=unroll, sigma=sigma)
 
     def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
         memory = starting(problem, lifetimes, theta, generator)
@@ -130,8 +128,3 @@ def _noise(theta: Meta, count: int, sigma: float, generator: torch.Generator) ->
 
 def _zeros(theta: Meta, count: int) -> Meta:
     return map_tree(torch.zeros_like, expand(theta, count))
-
-
-def _require_positive(sigma: float) -> None:
-    if not 0 < sigma < float("inf"):
-        raise ValueError(f"`sigma` must be positive and finite, got {sigma}.")

@@ -1,6 +1,7 @@
 """What an estimator of meta-gradients is asked about: a problem, lived through in lifetimes of many steps."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -30,7 +31,8 @@ class Problem(NamedTuple):
     step: Callable[[Meta, Carry, Batch, Tensor], tuple[Carry, Tensor]]
 
 
-class Lifetimes(NamedTuple):
+@dataclass(frozen=True)
+class Lifetimes:
     """Which lifetimes are lived side by side. Each one that ends is followed by a new one with a seed of its own.
 
     Attributes:
@@ -40,12 +42,21 @@ class Lifetimes(NamedTuple):
         staggered: whether the first N lifetimes end one after the other, after T/N, 2T/N, ..., T steps, so that later
             meta-gradients see all parts of a lifetime at once.
         loss_limit: a lifetime with a loss beyond it, above or below zero, counts as diverged.
+
+    Raises:
+        ValueError: a number that is not positive.
     """
 
     count: int
     length: int | Callable[[int, torch.Generator], Tensor]
     staggered: bool = True
     loss_limit: float = float("inf")
+
+    def __post_init__(self) -> None:
+        for name in ("count", "length", "loss_limit"):
+            value = getattr(self, name)
+            if not callable(value) and not value > 0:
+                raise ValueError(f"`{name}` must be positive, got {value}.")
 
 
 class Estimate(NamedTuple):

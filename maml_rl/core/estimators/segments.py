@@ -10,7 +10,7 @@ from maml_rl.core.estimators.problem import Carry, Estimate, Lifetimes, Problem
 from maml_rl.core.tree import map_tree, select
 from maml_rl.core.types import Batch, Memory, Meta
 
-__all__ = ["Outcome", "Segment", "advance", "concluded", "entered", "next_segment", "require_possible", "starting"]
+__all__ = ["Outcome", "Segment", "advance", "concluded", "entered", "next_segment", "require_positive", "starting"]
 
 
 class Segment(NamedTuple):
@@ -47,14 +47,11 @@ class Outcome(NamedTuple):
     reported: Tensor
 
 
-def require_possible(lifetimes: Lifetimes, **counts: int) -> None:
-    """Raises `ValueError` unless every count, and the lifetimes' own, is at least 1 and the limit positive."""
-    own = {"count": lifetimes.count, **({"length": lifetimes.length} if isinstance(lifetimes.length, int) else {})}
-    for name, value in {**own, **counts}.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    if not lifetimes.loss_limit > 0:
-        raise ValueError(f"`loss_limit` must be positive, got {lifetimes.loss_limit}.")
+def require_positive(**numbers: float) -> None:
+    """Raises `ValueError`, naming the number, unless all of them are positive and finite."""
+    for name, value in numbers.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"`{name}` must be positive and finite, got {value}.")
 
 
 def starting(problem: Problem, lifetimes: Lifetimes, theta: Meta, generator: torch.Generator) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Meta-gradients by differentiating an unroll: whole lifetimes, or truncated pieces of them."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from maml_rl.core.estimators.segments import (
     concluded,
     entered,
     next_segment,
-    require_possible,
+    require_positive,
     starting,
 )
 from maml_rl.core.types import Batch, Memory, Meta
@@ -25,13 +27,13 @@ def full_unroll(problem: Problem, lifetimes: Lifetimes) -> Estimator:
     It is exact, and its memory grows with T.
 
     Raises:
-        ValueError: the lifetimes' length is no whole number of at least 1, or another number is impossible.
+        ValueError: the lifetimes' length is not one number.
     """
     if not isinstance(lifetimes.length, int):
         raise ValueError(
             "a full unroll needs lifetimes of one length. Give it a whole number, or take `truncated_unroll`."
         )
-    whole = truncated_unroll(problem, lifetimes._replace(staggered=False), lifetimes.length)
+    whole = truncated_unroll(problem, replace(lifetimes, staggered=False), lifetimes.length)
     return whole._replace(name="full_unroll")
 
 
@@ -47,9 +49,9 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
         unroll: L, the steps of one estimate.
 
     Raises:
-        ValueError: a number that is less than 1.
+        ValueError: `unroll` is not positive.
     """
-    require_possible(lifetimes, unroll=unroll)
+    require_positive(unroll=unroll)
 
     def mean_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:
         carry, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(unroll))

@@ -4,6 +4,17 @@ Knows neither rewards nor labels.
 """
 
 from maml_rl.core.adapt import adapt
+from maml_rl.core.estimators import (
+    Estimate,
+    Estimator,
+    Lifetimes,
+    Problem,
+    bootstrapped,
+    evolution_strategies,
+    full_unroll,
+    persistent_evolution_strategies,
+    truncated_unroll,
+)
 from maml_rl.core.implicit import implicit
 from maml_rl.core.linalg import conjugate_gradient, linearise
 from maml_rl.core.meta_optimisers import GradientProblem, MetaOptimiser, Update, descent
@@ -15,14 +26,18 @@ from maml_rl.core.trust_region import TrustRegion, trust_region
 from maml_rl.core.types import InnerState, Loss, Meta, Params, Rule
 
 __all__ = [
+    "Estimate",
+    "Estimator",
     "GradientProblem",
     "InnerState",
+    "Lifetimes",
     "Loss",
     "Meta",
     "MetaOptimiser",
     "Mode",
     "Objective",
     "Params",
+    "Problem",
     "Rule",
     "Schedule",
     "TrustRegion",
@@ -30,12 +45,15 @@ __all__ = [
     "adapt",
     "annealed",
     "annealed_order",
+    "bootstrapped",
     "conjugate_gradient",
     "constant",
     "cosine",
     "descent",
+    "evolution_strategies",
     "final",
     "first_order",
+    "full_unroll",
     "halved_after_first",
     "implicit",
     "initial_rates",
@@ -44,9 +62,11 @@ __all__ = [
     "linearise",
     "listed",
     "only",
+    "persistent_evolution_strategies",
     "proximal_sgd",
     "require_compatible",
     "sgd",
+    "truncated_unroll",
     "trust_region",
     "uniform",
     "unrolled",

@@ -43,7 +43,7 @@ def select(mask: Tensor, chosen: Tree, other: Tree) -> Tree:
     """`chosen` where the mask is true, `other` elsewhere, leaf by leaf; the mask's dimensions lead those of leaves."""
 
     def leaf_by_leaf(one: Tensor, two: Tensor) -> Tensor:
-        return torch.where(mask.reshape(*mask.shape, *[1] * (one.dim() - mask.dim())), one, two)
+        return torch.where(mask.reshape((*mask.shape, *[1] * (one.dim() - mask.dim()))), one, two)
 
     return map_tree(leaf_by_leaf, chosen, other)
 

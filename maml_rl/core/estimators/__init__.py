@@ -1,0 +1,22 @@
+"""Estimators of meta-gradients for lifetimes longer than memory: unrolled, truncated, by evolution, bootstrapped."""
+
+from maml_rl.core.estimators.bootstrapped import bootstrapped
+from maml_rl.core.estimators.evolution import evolution_strategies, persistent_evolution_strategies
+from maml_rl.core.estimators.problem import Carry, Estimate, Estimator, Lifetimes, Problem
+from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
+from maml_rl.core.estimators.unrolled import full_unroll, truncated_unroll
+
+__all__ = [
+    "Carry",
+    "Estimate",
+    "Estimator",
+    "Lifetimes",
+    "Problem",
+    "bootstrapped",
+    "evolution_strategies",
+    "full_unroll",
+    "persistent_evolution_strategies",
+    "seeded_normal",
+    "seeded_uniform",
+    "truncated_unroll",
+]

@@ -1,0 +1,130 @@
+"""Meta-gradients without derivatives: evolution strategies on unrolls, and persistent ones (Vicol et al., 2021)."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maml_rl.core.estimators.problem import Carry, Estimate, Estimator, Lifetimes, Problem
+from maml_rl.core.estimators.segments import (
+    Outcome,
+    Segment,
+    advance,
+    concluded,
+    entered,
+    next_segment,
+    require_positive,
+    starting,
+)
+from maml_rl.core.tree import expand, map_tree, select
+from maml_rl.core.types import Batch, Memory, Meta
+
+__all__ = ["evolution_strategies", "persistent_evolution_strategies"]
+
+
+def evolution_strategies(problem: Problem, lifetimes: Lifetimes, unroll: int, sigma: float) -> Estimator:
+    """g = (1/N) sum_n e_n (L_n(theta + e_n) - L_n(theta - e_n)) / (2 sigma^2), e_n ~ Normal(0, sigma^2 I).
+
+    L_n is the mean loss of the next L steps of lifetime n, from a carry that goes on under theta itself. Both sides of
+    a pair have the seed and the data in common. The mean of g is the gradient of E_e[L(theta + e)], and of L itself
+    where L is quadratic. It needs no derivative and no graph, and like `truncated_unroll` it sees L steps ahead
+    (Salimans et al., 2017; Vicol et al., 2021, algorithm 1). Unlike Vicol et al., whose particles share one inner
+    problem, each pair has its own.
+
+    Args:
+        problem: what is lived; it need not be differentiable.
+        lifetimes: how many, and for how long.
+        unroll: L, the steps of one estimate.
+        sigma: standard deviation of the perturbations, in units of the meta-parameters.
+
+    Raises:
+        ValueError: `unroll` or `sigma` is not positive.
+    """
+    require_positive(unroll=unroll, sigma=sigma)
+
+    @torch.no_grad()
+    def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
+        segment = next_segment(memory, theta, data, unroll, generator)
+        noise = _noise(theta, lifetimes.count, sigma, generator)
+        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e, leaf.expand_as(e)], 1), theta, noise)
+        carries, losses = _lived(problem, trials, segment, unroll, own_carry=False)
+        slopes = _slopes(noise, losses, sigma)
+        carry = map_tree(lambda leaf: leaf[:, 2], carries)
+        return concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses[:, 2]), generator)
+
+    return Estimator(
+        "evolution_strategies",
+        unroll,
+        lambda theta, generator: starting(problem, lifetimes, theta, generator),
+        estimate,
+    )
+
+
+def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unroll: int, sigma: float) -> Estimator:
+    """g = (1/N) sum_n x_n (L_n+ - L_n-) / (2 sigma^2), where x_n is the sum of the lifetime's perturbations so far.
+
+    Each lifetime is lived twice, under theta + e_n and theta - e_n, with a new e_n ~ Normal(0, sigma^2 I) in each
+    unroll and a carry for each side that goes on from unroll to unroll. L_n+ and L_n- are the mean losses of the next
+    L steps. Since x_n holds what was done to theta at every earlier unroll, the mean of g over a lifetime is, for a
+    theta that stands still, the gradient of the whole lifetime's smoothed loss: no bias by truncation. The price is
+    variance that grows with the number of unrolls in a lifetime (Vicol et al., 2021, algorithm 2).
+
+    The average over a lifetime's unrolls is (1/T) d/dtheta sum_k loss_k where L divides T; in general the last unroll
+    counts by the steps that it has.
+
+    Args:
+        problem: what is lived; it need not be differentiable.
+        lifetimes: how many, and for how long.
+        unroll: L, the steps of one estimate.
+        sigma: standard deviation of the perturbations, in units of the meta-parameters.
+
+    Raises:
+        ValueError: `unroll` or `sigma` is not positive.
+    """
+    require_positive(unroll=unroll, sigma=sigma)
+
+    def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
+        memory = starting(problem, lifetimes, theta, generator)
+        sides = map_tree(lambda leaf: torch.stack([leaf, leaf], 1), memory["carry"])
+        return {**memory, "carry": sides, "perturbation": _zeros(theta, lifetimes.count)}
+
+    @torch.no_grad()
+    def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
+        segment = next_segment(memory, theta, data, unroll, generator)
+        noise = _noise(theta, lifetimes.count, sigma, generator)
+        before = select(segment.step == 0, _zeros(theta, lifetimes.count), memory["perturbation"])
+        perturbation = map_tree(torch.add, before, noise)
+        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e], 1), theta, noise)
+        carry, losses = _lived(problem, trials, segment, unroll, own_carry=True)
+        outcome = Outcome(_slopes(perturbation, losses, sigma), carry, losses, losses.mean(1))
+        result = concluded(lifetimes, segment, outcome, generator)
+        return result._replace(memory={**result.memory, "perturbation": perturbation})
+
+    return Estimator("persistent_evolution_strategies", unroll, init, estimate)
+
+
+def _lived(problem: Problem, trials: Meta, segment: Segment, unroll: int, own_carry: bool) -> tuple[Carry, Tensor]:
+    """N segments under the S values of theta in `trials`, [N, S, ...]: carries [N, S, ...], losses [N, S, L]."""
+
+    def trial(theta: Meta, one: Segment) -> tuple[Carry, Tensor]:
+        carry, losses = advance(problem, theta, entered(problem, theta, one), one, range(unroll))
+        return carry, torch.stack(losses)
+
+    shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]
+    return torch.func.vmap(torch.func.vmap(trial, (0, shared)))(trials, segment)
+
+
+def _slopes(directions: Meta, losses: Tensor, sigma: float) -> Meta:
+    """x_n (L_n+ - L_n-) / (2 sigma^2), [N, ...] a leaf, from losses [N, S, L] whose first two sides are the pair's."""
+    difference = (losses[:, 0] - losses[:, 1]).mean(1) / (2 * sigma**2)
+    return map_tree(lambda leaf: difference.reshape(-1, *[1] * (leaf.dim() - 1)) * leaf, directions)
+
+
+def _noise(theta: Meta, count: int, sigma: float, generator: torch.Generator) -> Meta:
+    draw = partial(torch.randn, generator=generator, device=generator.device)
+    return map_tree(lambda leaf: sigma * draw((count, *leaf.shape), dtype=leaf.dtype).to(leaf.device), theta)
+
+
+def _zeros(theta: Meta, count: int) -> Meta:
+    return map_tree(torch.zeros_like, expand(theta, count))

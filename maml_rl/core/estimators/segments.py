@@ -1,0 +1,147 @@
+"""Segments of lifetimes, what all estimators share: walking one, and what goes on after it."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from maml_rl.core.estimators.problem import Carry, Estimate, Lifetimes, Problem
+from maml_rl.core.tree import map_tree, select
+from maml_rl.core.types import Batch, Memory, Meta
+
+__all__ = ["Outcome", "Segment", "advance", "concluded", "entered", "next_segment", "require_positive", "starting"]
+
+
+class Segment(NamedTuple):
+    """The next steps of one lifetime, or of N under `torch.func.vmap`.
+
+    Attributes:
+        carry: before them.
+        step: how many steps have been taken; with 0 the lifetime is yet to begin, whatever the carry.
+        end: the number of steps at which it ends.
+        seed: to begin with, if it is to begin.
+        data: of these steps, [steps, ...].
+    """
+
+    carry: Carry
+    step: Tensor
+    end: Tensor
+    seed: Tensor
+    data: Batch
+
+
+class Outcome(NamedTuple):
+    """What an estimator found out on N segments.
+
+    Attributes:
+        slopes: each lifetime's own estimate of the meta-gradient, [N, ...] a leaf.
+        carry: after the segments, [N, ...] a leaf.
+        losses: of all steps that were tried, [N, ..., steps]; 0 after a lifetime's end.
+        reported: those to be told of, [N, steps].
+    """
+
+    slopes: Meta
+    carry: Carry
+    losses: Tensor
+    reported: Tensor
+
+
+def require_positive(**numbers: float) -> None:
+    """Raises `ValueError`, naming the number, unless all of them are positive and finite."""
+    for name, value in numbers.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+
+
+def starting(problem: Problem, lifetimes: Lifetimes, theta: Meta, generator: torch.Generator) -> dict[str, Any]:
+    """The memory of N lifetimes that are yet to begin: the first estimate begins them, under its own theta."""
+    device, count = _device(theta), lifetimes.count
+    with torch.no_grad():
+        carry = torch.func.vmap(problem.begin, (None, 0))(theta, _seeds(count, generator, device))
+    end = _lengths(lifetimes, generator, device)
+    if lifetimes.staggered:
+        rank = torch.arange(1, count + 1, device=device)
+        end = (end.double() * rank / count).ceil().long()
+    return {"carry": carry, "step": torch.zeros_like(end), "end": end}
+
+
+def next_segment(memory: Memory, theta: Meta, data: Batch, steps: int, generator: torch.Generator) -> Segment:
+    """The next `steps` steps of the N lifetimes in `memory`.
+
+    Raises:
+        ValueError: data that are not [N, steps, ...].
+    """
+    expected = (len(memory["step"]), steps)
+    for leaf in _pytree.tree_leaves(data):
+        if tuple(leaf.shape[:2]) != expected:
+            raise ValueError(f"`data` must be [N, steps, ...] = {expected} at the front, got {tuple(leaf.shape)}.")
+    seed = _seeds(expected[0], generator, _device(theta))
+    return Segment(memory["carry"], memory["step"], memory["end"], seed, data)
+
+
+def entered(problem: Problem, theta: Meta, segment: Segment) -> Carry:
+    """The carry at a segment's first step: a new one, a function of theta, where the lifetime begins there."""
+    return select(segment.step == 0, problem.begin(theta, segment.seed), segment.carry)
+
+
+def advance(problem: Problem, theta: Meta, carry: Carry, segment: Segment, steps: range) -> tuple[Carry, list[Tensor]]:
+    """c_{k+1}, loss_k = step(theta, c_k, data_k, k) for `steps` of a segment: the last carry, and every loss.
+
+    After a lifetime's end its carry stays as it is, and its losses are 0.
+    """
+    losses = []
+    for index in steps:
+        k = segment.step + index
+        following, loss = problem.step(theta, carry, map_tree(lambda leaf: leaf[index], segment.data), k)  # noqa: B023
+        lives = k < segment.end
+        carry = select(lives, following, carry)
+        losses.append(torch.where(lives, loss, torch.zeros_like(loss)))
+    return carry, losses
+
+
+def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generator: torch.Generator) -> Estimate:
+    """The mean over the lifetimes that did not diverge, and the memory in which those that are over begin anew."""
+    count, steps = outcome.reported.shape
+    step = (segment.step + steps).minimum(segment.end)
+    bounded = outcome.losses.abs() <= lifetimes.loss_limit
+    healthy = _finite((outcome.slopes, outcome.carry, outcome.losses), count) & bounded.flatten(1).all(1)
+    contributions = select(healthy, outcome.slopes, map_tree(torch.zeros_like, outcome.slopes))
+    remaining = int(healthy.sum())
+    gradient = map_tree(lambda leaf: leaf.sum(0) / max(remaining, 1), contributions)
+
+    losses = outcome.reported.sum(1) / (step - segment.step)
+    finished, length = step >= segment.end, _lengths(lifetimes, generator, step.device)
+    over = finished | ~healthy
+    memory = {
+        "carry": outcome.carry,
+        "step": torch.where(over, torch.zeros_like(step), step),
+        "end": torch.where(over, length, segment.end),
+    }
+    metrics = {
+        "meta_loss": float(losses[healthy].mean()),
+        "diverged": float(count - remaining),
+        "finished": float((finished & healthy).sum()),
+    }
+    return Estimate(gradient, memory, metrics, torch.where(healthy, losses, torch.full_like(losses, torch.nan)))
+
+
+def _finite(tree: Any, count: int) -> Tensor:
+    """Which of N entries along the leading dimension are finite in every leaf, [N]."""
+    leaves = [leaf.isfinite().reshape(count, leaf[0].numel()).all(1) for leaf in _pytree.tree_leaves(tree)]
+    return torch.stack(leaves).all(0)
+
+
+def _lengths(lifetimes: Lifetimes, generator: torch.Generator, device: torch.device) -> Tensor:
+    if isinstance(lifetimes.length, int):
+        return torch.full((lifetimes.count,), lifetimes.length, device=device)
+    return lifetimes.length(lifetimes.count, generator).to(device, torch.int64).clamp(min=1)
+
+
+def _seeds(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randint(2**62, (count,), generator=generator, device=generator.device).to(device)
+
+
+def _device(theta: Meta) -> torch.device:
+    leaf: Tensor = _pytree.tree_leaves(theta)[0]
+    return leaf.device

@@ -39,14 +39,14 @@ def picture(
         at = line * side
         draw.line([(left, top + at), (left + size * side, top + at)], fill="#cccccc")
         draw.line([(left + at, top), (left + at, top + size * side)], fill="#cccccc")
+    way = [centre(int(cell)) for cell in cells[:, 0]]
+    if len(way) > 1:
+        draw.line(way, fill="#bbbbbb", width=3)
     for cell, colour, worth in ((cells[-1, 1], _BLUE, blue_reward), (cells[-1, 2], _RED, -blue_reward)):
         x, y = centre(int(cell))
         half = 0.36 * side
         draw.rectangle((x - half, y - half, x + half, y + half), fill=colour)
         draw.text((x, y), f"{worth:+g}", "white", ImageFont.load_default(max(8, 0.3 * side)), anchor="mm")
-    way = [centre(int(cell)) for cell in cells[:, 0]]
-    if len(way) > 1:
-        draw.line(way, fill="#bbbbbb", width=3)
     x, y = way[-1]
     radius = 0.26 * side
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="#333333")

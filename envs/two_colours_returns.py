@@ -14,7 +14,7 @@ _Backup: TypeAlias = Callable[[Array], tuple[Array, float]]
 """Values at a time -> values at an earlier time, less that of the reference place, and what was subtracted."""
 
 _REFERENCE = (0, 1, 2)  # the place whose value is kept at 0, so that values stay small however many steps there are
-_STEP_TOLERANCE, _PHASE_TOLERANCE = 1e-12, 1e-9  # of differences between values, which are below 10
+_STEP_TOLERANCE, _PHASE_TOLERANCE = 1e-13, 1e-10  # of differences between values, which are below 10
 
 
 @lru_cache(maxsize=64)

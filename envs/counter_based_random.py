@@ -1,17 +1,16 @@
 """Random numbers as a function of the state: dynamics with chance in them stay pure functions of arrays.
 
 A state holds a key, drawn at the start of an episode, and the time step; what chance decides follows from the two. The
-numbers are those of SplitMix64 (Steele, Lea and Flood, 2014), started from the key, the step and a stream.
+numbers are those of SplitMix64 (Steele, Lea and Flood, 2014), started from the key, the step and a stream. Arrays of
+numpy and tensors of torch give the same uniform numbers, bit by bit.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.task_distribution import Array
+from envs.array_namespace import ArrayT, cast, namespace_of
 
 __all__ = ["draw_key", "normal", "uniform"]
 
-_GOLDEN, _FIRST, _SECOND = (np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _KEYS = 2**53  # whole numbers below it are exact in float64
 
 
@@ -20,23 +19,37 @@ def draw_key(rng: np.random.Generator) -> float:
     return float(rng.integers(_KEYS))
 
 
-def uniform(keys: Array, steps: Array, stream: int = 0) -> Array:
+def uniform(keys: ArrayT, steps: ArrayT, stream: int = 0) -> ArrayT:
     """Numbers in [0, 1), one for each key [n] and step [n]; other streams are independent of this one."""
-    word = _mixed(keys.astype(np.uint64))
-    word = _mixed(word + steps.astype(np.uint64) * _GOLDEN)
-    word = _mixed(word + np.uint64(stream * int(_GOLDEN) % 2**64))
-    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    xp = namespace_of(keys)
+    word = _mixed(cast(keys, xp.int64))
+    word = _mixed(word + cast(steps, xp.int64) * _GOLDEN)
+    word = _mixed(word + _signed(stream * _GOLDEN))
+    return cast(_shifted(word, 11), xp.float64) * 2.0**-53
 
 
-def normal(keys: Array, steps: Array, stream: int = 0) -> Array:
+def normal(keys: ArrayT, steps: ArrayT, stream: int = 0) -> ArrayT:
     """Standard normal numbers (Box and Muller, 1958); takes the streams `stream` and `stream` + 1."""
-    radius = np.sqrt(-2.0 * np.log1p(-uniform(keys, steps, stream)))
-    return radius * np.cos(2.0 * np.pi * uniform(keys, steps, stream + 1))
+    xp = namespace_of(keys)
+    radius = xp.sqrt(-2.0 * xp.log1p(-uniform(keys, steps, stream)))
+    return radius * xp.cos(2.0 * np.pi * uniform(keys, steps, stream + 1))
 
 
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mixed(words: ArrayT) -> ArrayT:
     words = words + _GOLDEN
-    words = (words ^ (words >> np.uint64(30))) * _FIRST
-    words = (words ^ (words >> np.uint64(27))) * _SECOND
-    mixed: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
-    return mixed
+    words = (words ^ _shifted(words, 30)) * _FIRST
+    words = (words ^ _shifted(words, 27)) * _SECOND
+    return words ^ _shifted(words, 31)
+
+
+def _shifted(words: ArrayT, bits: int) -> ArrayT:
+    """Words of 64 bits without a sign, shifted to the right. They are int64, for torch lacks arithmetic of uint64."""
+    return (words >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _signed(word: int) -> int:
+    """The number of int64 that has the last 64 bits of `word`."""
+    return (word + 2**63) % 2**64 - 2**63
+
+
+_GOLDEN, _FIRST, _SECOND = (_signed(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Choice", "Disc", "Interval", "Normal", "Outside", "Range", "Semicircle", "Simplex"]
+__all__ = ["Choice", "Disc", "Interval", "Normal", "Outside", "Range", "Semicircle", "Simplex", "WholeNumbers"]
 
 _ROUNDING = 1e-6
 
@@ -82,6 +82,27 @@ class Choice:
 
     def __str__(self) -> str:
         return "one of " + ", ".join(f"{value:g}" for value in self.values)
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """Whole numbers between two bounds, which are among them, all equally likely."""
+
+    low: int
+    high: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        return int(rng.integers(self.low, self.high + 1))
+
+    def holds(self, value: NDArray[np.float64]) -> bool:
+        return bool(self.low <= value <= self.high and value == np.floor(value))
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A task distribution as a single Gymnasium environment."""
 
+from collections import deque
 from copy import deepcopy
 from typing import Any
 
@@ -33,7 +34,8 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         self.action_space: gym.Space[Any] = distribution.action_space
         self.horizon = distribution.horizon
         self._task: Task | None = None
-        self._states: list[Array] = []
+        self._states: deque[Array] = deque(maxlen=distribution.rendered_states)
+        self._elapsed = 0
         self._running = False
 
     @property
@@ -67,8 +69,9 @@ class SingleTaskEnv(gym.Env[Array, Any]):
             self.set_task(options["task"])
         if self._task is None:
             self.set_task(self.sample_tasks(1, self.np_random)[0])
-        self._states = [self.simulator.initial(self.np_random)]
-        self._running = True
+        self._states.clear()
+        self._states.append(self.simulator.initial(self.np_random))
+        self._elapsed, self._running = 0, True
         return self.distribution.observe(self._states[-1][None])[0], {"task": deepcopy(self._task)}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -88,7 +91,8 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         reward = float(self.distribution.reward(state, controls, after, tasks)[0])
         terminated = bool(self.distribution.terminated(after, tasks)[0])
         self._states.append(after[0])
-        truncated = len(self._states) > self.horizon
+        self._elapsed += 1
+        truncated = self._elapsed >= self.horizon
         self._running = not (terminated or truncated)
         return self.distribution.observe(after)[0], reward, terminated, truncated, {"task": deepcopy(self._task)}
 

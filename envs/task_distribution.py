@@ -77,6 +77,8 @@ class TaskDistribution:
         terminated: (next states, tasks) -> whether the task ended the episode, [n].
         render: (states of the episode so far [t, state], task) -> a picture [height, width, 3], uint8.
         references: (task, steps) -> expected returns to compare others with, by name: "optimal", "random".
+        rendered_states: how many of the latest states `render` is given; all of the episode's where nothing is said.
+            Episodes of millions of steps need it, for these states are kept in memory.
     """
 
     name: str
@@ -90,6 +92,7 @@ class TaskDistribution:
     terminated: Callable[[Array, TaskArrays], NDArray[np.bool_]]
     render: Callable[[Array, Task], NDArray[np.uint8]]
     references: Callable[[Task, int], dict[str, float]] | None = None
+    rendered_states: int | None = None
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks, each parameter from its range and independent of the others."""

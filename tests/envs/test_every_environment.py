@@ -60,11 +60,17 @@ CASES = [
          {"transitions": [[[1.5, -0.5]] * 2] * 2, "rewards": [[0.0] * 2] * 2},
          {"transitions": [[[1.0, 0.0]] * 2] * 2, "rewards": [[0.0, np.inf]] * 2}],
     ),
+    Case("envs:TwoColours-v0", {"horizon": 25}, [{}, {"blue_reward": 0.5}, {"blue_reward": 1, "swap_every": 9}]),
+    Case(
+        "envs:TwoColours-v0",
+        {"horizon": 25, "size": 3, "swap_every": (4, 9)},
+        [{"blue_reward": 1.0}, {"blue_reward": 1.0, "swap_every": 3}, {"blue_reward": 1.0, "swap_every": 4.5}],
+    ),
 ]  # fmt: skip
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.id}-{len(case.arguments)}")
 continuous = pytest.mark.parametrize(
     "case",
-    [case for case in CASES if "Bandit" not in case.id and "Tabular" not in case.id],
+    [case for case in CASES if not any(name in case.id for name in ("Bandit", "Tabular", "TwoColours"))],
     ids=lambda case: f"{case.id}-{len(case.arguments)}",
 )
 

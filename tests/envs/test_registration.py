@@ -89,6 +89,13 @@ WALLS = [[0.0, 2.0, 1.9], [2.0, 0.0, 1.9], [-2.0, 0.0, 1.9]]
         ("Bandit", {"arms": 0}, "arms"),
         ("TabularMDP", {"states": 0}, "states"),
         ("TabularMDP", {"actions": 1.5}, "actions"),
+        ("TwoColours", {"size": 1}, "`size` must be at least 2"),
+        ("TwoColours", {"step_cost": -0.1}, "step_cost"),
+        ("TwoColours", {"horizon": 0}, "horizon"),
+        ("TwoColours", {"swap_every": 0}, "swap_every"),
+        ("TwoColours", {"swap_every": (5, 3)}, "low <= high"),
+        ("TwoColours", {"swap_every": (0, 3)}, "at least 1"),
+        ("TwoColours", {"swap_every": (1.5, 3)}, "whole numbers"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(name: str, arguments: dict[str, Any], message: str) -> None:

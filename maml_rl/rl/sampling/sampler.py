@@ -22,6 +22,8 @@ from maml_rl.rl.sampling.trajectories import Rollout, Trajectories
 
 __all__ = ["Carry", "Sampler"]
 
+_LONGEST_EPISODE = 10**7  # steps; environments that never end name a horizon far beyond it
+
 
 class Carry(NamedTuple):
     """Where rollouts stand. The environments themselves stay in the sampler, so a carry can be gone on from once.
@@ -86,7 +88,13 @@ class Sampler:
 
         Raises:
             SimulationError: an environment raised or returned a non-finite number; the message names the task.
+            ValueError: the environment never ends.
         """
+        if self.stepper.horizon > _LONGEST_EPISODE:
+            raise ValueError(
+                f"whole episodes need a horizon of at most {_LONGEST_EPISODE:,} steps, got {self.stepper.horizon:,}. "
+                "Set environment.max_episode_steps, or take steps by `rollout`, which goes on where it ended."
+            )
         with _one_torch_thread():
             stepper = self.stepper
             noise = self._draw_noise(actor, seeds, stepper.horizon)

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
+from scipy.stats import t as student_t
 from stored_numbers import StoredNumbers
-
-STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 95%, two-sided, by the number of runs
 
 
 class Curve(NamedTuple):
@@ -95,7 +94,8 @@ def _curve(store: StoredNumbers, name: str, source: str) -> Curve:
     values = np.array([[float(row[step]) for step in steps] for row in rows])
     widths = [float(rows[0][step.replace("value", "interval")]) for step in steps]
     if len(rows) > 1:
-        widths = (STUDENT_T[len(rows)] * values.std(0, ddof=1) / np.sqrt(len(rows))).tolist()
+        quantile = student_t.ppf(0.975, len(rows) - 1)
+        widths = (quantile * values.std(0, ddof=1) / np.sqrt(len(rows))).tolist()
     return Curve(name, values.mean(0).tolist(), widths)
 
 

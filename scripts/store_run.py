@@ -130,7 +130,10 @@ def curve_rows(name: str, progress: dict[str, Array], learning_curve: str) -> li
         row["minutes"] = f"{progress['minutes'][block[-1]]:.5g}"
         if validates:
             row[learning_curve] = repr(float(progress[learning_curve][block[-1]]))
-        row |= {column: f"{progress[column][block].mean():.6g}" for column in CURVE if column in progress}
+        shown = [
+            column for column in dict.fromkeys((*CURVE, *([] if validates else [learning_curve]))) if column in progress
+        ]
+        row |= {column: f"{progress[column][block].mean():.6g}" for column in shown}
         rows.append(row)
     return rows
 

@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from maml_rl.run.cli import exit_code
 from maml_rl.run.config import config_to_dict, parser_for, system_named
@@ -56,8 +57,8 @@ def training_parser(system: Registered) -> LineParser:
 
 
 def _require_same_run(stored: RunConfig, wanted: RunConfig) -> None:
-    old, new = config_to_dict(stored), config_to_dict(wanted)
-    changed = sorted(name for name in new if new[name] != old[name] and name not in wanted.extendable)
+    old, new = _by_option(config_to_dict(stored)), _by_option(config_to_dict(wanted))
+    changed = sorted(name for name in {*old, *new} - wanted.extendable if new.get(name) != old.get(name))
     if changed:
         raise UsageError(f"a resumed run keeps its configuration, but this would change: {', '.join(changed)}.")
     schedule = stored.schedule_end()
@@ -66,6 +67,14 @@ def _require_same_run(stored: RunConfig, wanted: RunConfig) -> None:
             f"`{schedule}` is reached after `iterations`, so the run keeps its {stored.iterations}, got "
             f"{wanted.iterations}."
         )
+
+
+def _by_option(content: dict[str, Any], beginning: str = "") -> dict[str, Any]:
+    """Values by the dotted names of their options."""
+    options: dict[str, Any] = {}
+    for name, value in content.items():
+        options |= _by_option(value, f"{beginning}{name}.") if isinstance(value, dict) else {beginning + name: value}
+    return options
 
 
 if __name__ == "__main__":

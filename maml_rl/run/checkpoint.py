@@ -8,7 +8,7 @@ import torch
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.files import write_atomically
 
-__all__ = ["FORMAT", "fitted", "load", "save"]
+__all__ = ["FORMAT", "fitted", "load", "require_storable", "save"]
 
 FORMAT = "maml_rl checkpoint 2"
 _KEYS = {"state": dict, "iteration": int, "totals": dict, "best": float}
@@ -26,6 +26,21 @@ def save(path: Path, content: dict[str, Any]) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
         intact = "; the one before is intact" if path.exists() else ""
         raise RunFault(f"checkpoint {path} could not be written: {reason}{intact}.") from error
+
+
+def require_storable(content: Any, name: str = "state") -> None:
+    """Raises `ValueError`, naming the place, unless a checkpoint can hold the content and give it back."""
+    if isinstance(content, dict):
+        for key, entry in content.items():
+            require_storable(entry, f"{name}[{key!r}]")
+    elif type(content) in (list, tuple):
+        for index, entry in enumerate(content):
+            require_storable(entry, f"{name}[{index}]")
+    elif not (content is None or type(content) in (bool, int, float, str) or isinstance(content, torch.Tensor)):
+        raise ValueError(
+            f"`{name}` is a {type(content).__name__}: a state is made of tensors, numbers, strings, lists, tuples and "
+            "dictionaries."
+        )
 
 
 def load(path: Path, system: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maml_rl.run.errors import UsageError
 from maml_rl.systems.evaluation import Measure
+from maml_rl.systems.system import is_time
 
 __all__ = [
     "Adaptation",
@@ -207,7 +208,7 @@ def seconds_by_part(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     def mean(column: str) -> float:
         return float(_finite([row.get(column, np.nan) for row in rows]) @ counts / counts.sum())
 
-    names = [name for name in rows[0] if _is_time(name) and name not in ("iteration_s", "validation_s")]
+    names = [name for name in rows[0] if is_time(name) and name not in ("iteration_s", "validation_s")]
     parts = {name.removesuffix("_s").replace("_", " "): mean(name) for name in names}
     if "iteration_s" in rows[0]:
         parts["rest of the iteration"] = max(mean("iteration_s") - sum(parts.values()), 0.0)
@@ -276,14 +277,9 @@ def _means_and_intervals(content: Mapping[str, Any]) -> tuple[Array, Array]:
     return means, widths
 
 
-def _is_time(column: str) -> bool:
-    """Whether a column is in seconds; one that ends in ``_per_s`` is a speed."""
-    return column.endswith("_s") and not column.endswith("_per_s")
-
-
 def _seconds(row: Mapping[str, float]) -> float:
     """An iteration's seconds: told as a whole, or by parts."""
-    parts = [value for name, value in row.items() if _is_time(name) and name != "validation_s"]
+    parts = [value for name, value in row.items() if is_time(name) and name != "validation_s"]
     return row.get("iteration_s", float(_finite(parts).sum()))
 
 

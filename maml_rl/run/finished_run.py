@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from maml_rl.run.checkpoint import fitted
 from maml_rl.run.cli import refused_in_one_line
-from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.errors import RunFault, UsageError, told
 from maml_rl.run.folder import RunFolder
 from maml_rl.systems.system import RunConfig, State, System
 
@@ -65,8 +65,8 @@ def open_run(
         yield FinishedRun(system, state, stored["iteration"], checkpoint, fitting)
     except (UsageError, RunFault):
         raise
-    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise RunFault(f"checkpoint {checkpoint} of {path} (iteration {stored['iteration']}): {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise RunFault(f"checkpoint {checkpoint} of {path} (iteration {stored['iteration']}): {told(error)}") from error
     finally:
         system.close()
 
@@ -84,6 +84,6 @@ def _best(folder: RunFolder, count: int) -> list[State]:
     if len(kept) < count:
         raise UsageError(
             f"an ensemble of {count} is asked for, {folder.path} holds {len(kept)} validated states: one comes with "
-            "each validation, and training keeps the best few of them (--test.keep)."
+            "each validation, and training keeps as many of the best as its configuration says."
         )
     return [folder.load(f"validated-{iteration}")["state"] for _, iteration in kept[:count]]

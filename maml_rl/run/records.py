@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from maml_rl.run.errors import RunFault
 from maml_rl.run.files import write_text
+from maml_rl.systems.system import is_time
 
 __all__ = ["Records"]
 
@@ -95,5 +96,5 @@ class Records:
 
     def _tag(self, name: str) -> str:
         """TensorBoard groups curves by what stands before the slash."""
-        group = "time" if name.endswith("_s") else self._groups.get(name.split("_", maxsplit=1)[0], "run")
+        group = "time" if is_time(name) else self._groups.get(name.split("_", maxsplit=1)[0], "run")
         return f"{group}/{name}"

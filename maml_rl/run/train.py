@@ -3,17 +3,18 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from maml_rl.run.checkpoint import fitted
-from maml_rl.run.errors import RunFault
+from maml_rl.run.errors import RunFault, told
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.interrupts import Interrupts
 from maml_rl.run.records import Records
 from maml_rl.run.training_run import TrainingRun
-from maml_rl.systems.system import Gain, Metrics, State, System
+from maml_rl.systems.system import Gain, MetricRoles, Metrics, State, System, is_time
 
 __all__ = ["train"]
 
@@ -58,6 +59,7 @@ def train(run: TrainingRun, say: Callable[[str], None] = tqdm.write) -> bool:
             while progress.iteration < iterations or progress.row.counted:
                 with interrupts.welcome():
                     metrics, validation = _finish_row(system, progress, iterations, bar)
+                _require_roles(system.roles, {**metrics, **validation})
                 _take_over(progress, metrics, validation, system, folder)
                 metrics = {**metrics, **progress.totals, **validation}
                 records.write(progress.iteration - 1, metrics)
@@ -163,12 +165,13 @@ def _finish_row(
     start = progress.iteration - progress.row.counted
     end = min((start // system.report_every + 1) * system.report_every, iterations)
     while progress.iteration < end or not progress.row.counted:
-        row = progress.row
+        row, began = progress.row, perf_counter()
         try:
             state, metrics = system.iterate(row.state, row.iteration)
+            metrics = _numbers(metrics, perf_counter() - began)
         except _FAULTS as error:
             raise RunFault(
-                f"iteration {row.iteration}: {error} The checkpoint `last` holds the state before this iteration."
+                f"iteration {row.iteration}: {told(error)} The checkpoint `last` holds the state before this iteration."
             ) from error
         sums = {name: row.sums.get(name, 0.0) + value for name, value in metrics.items()}
         progress.row = _Row(state, row.iteration + 1, sums, row.counted + 1)
@@ -178,8 +181,32 @@ def _finish_row(
         return means, system.validate(progress.state, progress.iteration)
     except _FAULTS as error:
         raise RunFault(
-            f"validation after iteration {progress.iteration - 1}: {error} The checkpoint `last` holds that state."
+            f"validation after iteration {progress.iteration - 1}: {told(error)} `last` holds that state."
         ) from error
+
+
+def _numbers(metrics: Metrics, seconds: float) -> Metrics:
+    """The metrics, with the iteration's seconds where the system reports no times.
+
+    Raises:
+        ValueError: a metric is not a number.
+    """
+    wrong = [name for name, value in metrics.items() if not isinstance(value, (int, float))]
+    if wrong:
+        raise ValueError(f"the metric {wrong[0]!r} must be a number, got {metrics[wrong[0]]!r}.")
+    return metrics if any(map(is_time, metrics)) else {**metrics, "iteration_s": seconds}
+
+
+def _require_roles(roles: MetricRoles, reported: Metrics) -> None:
+    """Raises `RunFault` where a role names a metric that training does not report."""
+    for role, names in (
+        ("selection", [roles.selection]),
+        ("learning_curve", [roles.learning_curve]),
+        ("totals", roles.totals),
+    ):
+        for name in names:
+            if name not in reported:
+                raise RunFault(f"`roles.{role}` names {name!r}, but training reports {', '.join(reported)}.")
 
 
 def _take_over(

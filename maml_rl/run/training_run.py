@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maml_rl.run.checkpoint import require_storable
 from maml_rl.run.cli import refused_in_one_line
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.parser import early_options
@@ -49,6 +50,7 @@ def training_run(
         with refused_in_one_line():
             system.prepare()
             initial = system.initial_state() if earlier is None else None
+            require_storable(initial)
         if earlier is None:
             folder = RunFolder.create(path, registered, system)
         else:

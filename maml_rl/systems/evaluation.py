@@ -98,6 +98,19 @@ class Evaluation:
     references: Mapping[str, float] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, np.ndarray) or self.values.ndim < 2:
+            raise ValueError(
+                f"`values` of an evaluation must be a numpy array [K + 1, N, ...], got {self.values!r}."[:200]
+            )
+        if len(self.tasks) != self.values.shape[1]:
+            raise ValueError(
+                f"`values` of an evaluation must be [K + 1, N, ...] with N = {len(self.tasks)} tasks, got "
+                f"{list(self.values.shape)}."
+            )
+        if not all(isinstance(task, Mapping) for task in self.tasks):
+            raise ValueError("`tasks` of an evaluation must be dictionaries, one for each task.")
+
     @property
     def per_task(self) -> NDArray[np.float64]:
         """The mean over repetitions, [K + 1, N]."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.task_env import HasReferenceReturns, Task
 from maml_rl.rl.environments.vector import EnvironmentConfig, make_single
 from maml_rl.rl.sampling.trajectories import Trajectories
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure
@@ -50,12 +50,6 @@ class AdaptationOptions(PolicyOptions):
         require_rates(None, self.learning_rates)
 
 
-@runtime_checkable
-class _KnowsReferences(Protocol):
-    def reference_returns(self, task: Task, horizon: int) -> Mapping[str, float]:
-        """What a task's returns may be held against, such as the optimum, by name."""
-
-
 def returns_of(
     points: Sequence[Trajectories],
     tasks: Sequence[Task],
@@ -86,9 +80,9 @@ def _references(environment: EnvironmentConfig, tasks: Sequence[Task], horizon: 
     """Means over the tasks of what the environment knows of each, such as the optimum."""
     env = make_single(environment)
     try:
-        if not isinstance(env.unwrapped, _KnowsReferences):
+        if not isinstance(env.unwrapped, HasReferenceReturns):
             return {}
-        known = cast(_KnowsReferences, env.unwrapped)
+        known = env.unwrapped
         each = [known.reference_returns(task, horizon) for task in tasks]
     except Exception as error:  # the evaluation is worth more than what it is held against
         tqdm.write(f"warning: reference_returns failed: {type(error).__name__}: {error}")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from maml_rl.systems.evaluation import EvaluationOptions
-from maml_rl.systems.system import RunConfig, System
+from maml_rl.systems.evaluation import EvaluationOptions, Measure
+from maml_rl.systems.system import MetricRoles, RunConfig, System
 
 __all__ = ["BUILT_IN", "Registered", "registered"]
 
@@ -42,6 +42,12 @@ class Registered(NamedTuple):
         lacking = [name for name in ("config", "measure", "roles", "tasks_name") if not hasattr(system, name)]
         if lacking:
             raise ValueError(f"system {self.name!r}: `System` lacks {', '.join(lacking)}.")
+        for name, expected in (("measure", Measure), ("roles", MetricRoles)):
+            if not isinstance(getattr(system, name), expected):
+                raise ValueError(
+                    f"system {self.name!r}: `{name}` of `System` must be a {expected.__name__}, got "
+                    f"{getattr(system, name)!r}."
+                )
         return system
 
 

@@ -26,13 +26,20 @@ __all__ = [
     "Scene",
     "State",
     "System",
+    "is_time",
 ]
 
 State: TypeAlias = dict[str, Any]
 """A training state: nested dictionaries of tensors, numbers and strings, which `torch.save` keeps exactly."""
 
 Metrics: TypeAlias = dict[str, float]
-"""Numbers of one iteration by name. A name that ends in ``_s`` is a time in seconds."""
+"""Numbers of one iteration by name. A name that ends in ``_s``, but not in ``_per_s``, is a time in seconds;
+`iteration_s` is that of a whole iteration, of which others are parts."""
+
+
+def is_time(name: str) -> bool:
+    """Whether a metric is a time in seconds."""
+    return name.endswith("_s") and not name.endswith("_per_s")
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ def test_a_mode_under_which_a_group_learns_nothing_is_refused_by_its_name() -> N
     for mode in (unrolled(), first_order(signal_in_meta=True)):
         require_compatible(mode, rule, loss_groups=["discount"])
     require_compatible(first_order(), rule)
+    with pytest.raises(ValueError, match="discount would learn nothing"):
+        adapt({}, [], lambda *about: (torch.zeros(()), ()), rule, mode=first_order(), loss_groups=["discount"])
 
 
 def test_the_rule_named_in_a_refusal_is_the_one_that_was_given() -> None:

@@ -194,23 +194,24 @@ def test_wrong_tasks_are_refused_by_both(case: Case) -> None:
         envs.set_tasks([good])
 
 
-@each
-def test_a_task_change_always_needs_a_reset(case: Case) -> None:
-    env, envs = gym.make(case.id, **case.arguments).unwrapped, gym.make_vec(case.id, num_envs=2, **case.arguments)
-    action = _rest(env.action_space)
+def _require_reset(env: Any, envs: Any, action: Any) -> None:
     with pytest.raises(gym.error.ResetNeeded):
         env.step(action)
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(np.stack([action, action]))
+
+
+@each
+def test_a_task_change_always_needs_a_reset(case: Case) -> None:
+    env, envs = gym.make(case.id, **case.arguments).unwrapped, gym.make_vec(case.id, num_envs=2, **case.arguments)
+    action = _rest(env.action_space)
+    _require_reset(env, envs, action)
     env.reset(seed=0)
     envs.reset(seed=0)
     tasks = env.sample_tasks(2, np.random.default_rng(0))
     env.set_task(tasks[0])
     envs.set_tasks(tasks)
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(action)
-    with pytest.raises(gym.error.ResetNeeded):
-        envs.step(np.stack([action, action]))
+    _require_reset(env, envs, action)
 
 
 @each
@@ -222,10 +223,7 @@ def test_episodes_end_at_the_horizon_and_then_need_a_reset(case: Case) -> None:
     action = _rest(env.action_space)
     assert [env.step(action)[3] for _ in range(3)] == [False, False, True]
     assert [envs.step(np.stack([action, action]))[3].tolist() for _ in range(2)] == [[False] * 2, [True] * 2]
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(action)
-    with pytest.raises(gym.error.ResetNeeded):
-        envs.step(np.stack([action, action]))
+    _require_reset(env, envs, action)
 
 
 @each
@@ -286,20 +284,17 @@ def test_the_camera_follows_the_robot(name: str) -> None:
 
 
 def test_a_model_without_a_camera_is_followed_too(tmp_path: Path) -> None:
-    (tmp_path / "ball.xml").write_text(
+    model = tmp_path / "ball.xml"
+    model.write_text(
         "<mujoco><worldbody><body><joint name='up' type='slide' axis='0 0 1'/><geom size='0.5' rgba='1 0 0 1'/></body>"
         "</worldbody><actuator><motor joint='up'/></actuator></mujoco>"
     )
     task = MujocoTask(
-        "Ball",
-        str(tmp_path / "ball.xml"),
-        {"height": Interval(0.0, 1.0)},
+        *("Ball", str(model), {"height": Interval(0.0, 1.0)}),
         lambda states: states.qpos,
         lambda before, controls, after, tasks: np.zeros(len(controls)),
     )
-    env = task.single("rgb_array")
-    env.reset(seed=0)
+    (env := task.single("rgb_array")).reset(seed=0)
     for height in (0.0, 30.0):
         env._states[-1][1] = height
-        picture = env.render()
-        assert (picture[..., 0] > picture[..., 1] + 60).mean() > 0.01
+        assert ((picture := env.render())[..., 0] > picture[..., 1] + 60).mean() > 0.01

@@ -57,6 +57,7 @@ class System(system.System[Config, EvaluationOptions]):
             "adaptation_gain": self.config.gain + 0.01 * (iteration % 2),
             "env_steps": 10.0,
             "steps_per_s": 1.0,
+            "sampling_s": 0.5,
         }
         return {"meta": {"policy": {"count": state["meta"]["policy"]["count"] + 1}}}, metrics
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maml_rl.run.cli import exit_code, settings_of
-from maml_rl.run.errors import RunFault
+from maml_rl.run.cli import exit_code, option_of, settings_of
+from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.search import sweep
 from maml_rl.run.sweep.table import table
@@ -21,7 +21,11 @@ def main(argv: Sequence[str]) -> int:
     """Runs a sweep or goes on with one, prints its best trials."""
     words = ["--resume=true" if word == "--resume" else word for word in argv]
     # A sweep's own file stands first, so that only what this command line says can differ from it.
-    options: Options = settings_of(Options, [*config_of_resumed(argv, "sweep.yaml"), *words], __doc__ or "")
+    own = config_of_resumed(argv, "sweep.yaml")
+    output_named = option_of(argv, "output")
+    if "--resume" in argv and output_named is not None and not own:
+        raise UsageError(f"{output_named} is not the folder of a sweep: it has no sweep.yaml.")
+    options: Options = settings_of(Options, [*own, *words], __doc__ or "")
     finished, trials = sweep(options)
     output, states = Path(options.output), [trial.state for trial in trials]
     if not finished:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.finished_run import open_run
 from maml_rl.run.train import train
 from maml_rl.run.training_run import training_run
 from maml_rl.systems.evaluation import Evaluation, Measure
 from maml_rl.systems.registry import registered
-from tests.run.counter import Config, System, new_run
+from tests.run.counter import Config, System, count, new_run
 
 ROLES = System.roles
 
@@ -78,3 +79,27 @@ def test_iterations_are_timed_where_a_system_reports_no_times(tmp_path: Path, mo
 def test_evaluations_of_another_shape(values: Any, tasks: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Evaluation(Measure("loss", False), values, tasks)
+
+
+def test_training_closes_its_system_also_where_it_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(System, "close", lambda self: closed.append("closed"))
+    registration = registered("tests.run.counter")
+    with training_run(registration, Config(iterations=1), tmp_path / "whole", None) as run:
+        assert train(run)
+    assert closed == ["closed"]
+    broken = training_run(registration, Config(iterations=1, fails_at=0), tmp_path / "broken", None)
+    with pytest.raises(RunFault), broken as run:
+        train(run)
+    assert closed == ["closed"] * 2
+
+
+def test_an_ensemble_takes_the_best_of_more_states_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(System, "keep", 3)
+    config = Config(iterations=4, returns=[1.0, 7.0, 2.0, 5.0])
+    run = new_run(tmp_path / "run", config)
+    assert train(run)
+    with open_run(tmp_path / "run", "best", states=2) as opened:
+        assert [count(state) for state in opened.states] == [1, 3]  # before the iterations that returned 7 and 5

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maml_rl.run.cli import exit_code, option_of, settings_of
+from maml_rl.run.cli import exit_code, settings_of
 from maml_rl.run.errors import RunFault, UsageError
+from maml_rl.run.parser import early_options
 from maml_rl.run.sweep.options import Options
 from maml_rl.run.sweep.search import sweep
 from maml_rl.run.sweep.table import table
@@ -22,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
     words = ["--resume=true" if word == "--resume" else word for word in argv]
     # A sweep's own file stands first, so that only what this command line says can differ from it.
     own = config_of_resumed(argv, "sweep.yaml")
-    output_named = option_of(argv, "output")
-    if "--resume" in argv and output_named is not None and not own:
-        raise UsageError(f"{output_named} is not the folder of a sweep: it has no sweep.yaml.")
+    folders = early_options(argv, "output")[0]["output"]
+    if "--resume" in argv and folders and not own:
+        raise UsageError(f"{folders[-1]} is not the folder of a sweep: it has no sweep.yaml.")
     options: Options = settings_of(Options, [*own, *words], __doc__ or "")
     finished, trials = sweep(options)
     output, states = Path(options.output), [trial.state for trial in trials]

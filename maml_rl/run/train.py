@@ -181,7 +181,8 @@ def _finish_row(
         return means, system.validate(progress.state, progress.iteration)
     except _FAULTS as error:
         raise RunFault(
-            f"validation after iteration {progress.iteration - 1}: {told(error)} `last` holds that state."
+            f"validation after iteration {progress.iteration - 1}: {told(error)} "
+            "The checkpoint `last` holds that state."
         ) from error
 
 

@@ -58,7 +58,7 @@ def test_tensorboard_has_the_curves(navigation_run: Path) -> None:
         "return/return_step_0", "return/return_step_1", "return/adaptation_gain", "meta_update/surrogate_before",
         "meta_update/surrogate_after", "meta_update/kl_before", "meta_update/kl_after", "meta_update/line_search_steps",
         "meta_update/line_search_rejected", "time/sampling_s", "time/adaptation_s", "time/meta_update_s",
-        "time/steps_per_s",
+        "run/steps_per_s",
     } <= tags  # fmt: skip
     assert [event.step for event in events.Scalars("return/return_step_1")] == list(range(6))
 

@@ -1,7 +1,6 @@
 """What systems with inner steps of a policy share: collecting, adapting, evaluating. A meta-optimiser is a value."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -126,11 +125,16 @@ class MetaPolicySystem(PolicySystem[ConfigT, AdaptationOptions], Generic[ConfigT
             f"{metrics['steps_per_s'] / 1000:.1f}k steps/s{rejected}"
         )
 
+    @property
+    def default_steps(self) -> int:
+        """Three, or none of an oracle."""
+        return 0 if self.config.is_oracle else super().default_steps
+
     def resolve(self, options: AdaptationOptions) -> AdaptationOptions:
-        """The options with 40 tasks and 3 steps, or none of an oracle, where nothing is given."""
-        steps = (0 if self.config.is_oracle else 3) if options.steps is None else options.steps
-        require_rates(steps, options.learning_rates)
-        return replace(options, steps=steps, tasks=40 if options.tasks is None else options.tasks)
+        """The options with this system's own values where nothing is given; no more learning rates than steps."""
+        options = super().resolve(options)
+        require_rates(options.steps, options.learning_rates)
+        return options
 
     def evaluate(
         self, states: Sequence[State], options: AdaptationOptions, progress: Progress | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -81,6 +81,11 @@ class PolicySystem(System[ConfigT, OptionsT]):
         self.spaces: tuple[gym.Space[Any], gym.Space[Any]] = (env.observation_space, env.action_space)
         env.close()
 
+    @property
+    def default_steps(self) -> int:
+        """Steps of adaptation that an evaluation takes where nothing is said."""
+        return 3
+
     @cached_property
     def sampler(self) -> Sampler:
         """Of the training environments."""
@@ -101,6 +106,11 @@ class PolicySystem(System[ConfigT, OptionsT]):
         """Closes the training environments."""
         if "sampler" in self.__dict__:
             self.sampler.close()
+
+    def resolve(self, options: OptionsT) -> OptionsT:
+        """The options with 40 tasks and `default_steps` where nothing is given."""
+        steps = self.default_steps if options.steps is None else options.steps
+        return replace(options, steps=steps, tasks=40 if options.tasks is None else options.tasks)
 
     def initial_generator(self) -> torch.Generator:
         """Of the initial parameters."""

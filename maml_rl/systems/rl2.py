@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
@@ -108,14 +108,6 @@ class System(PolicySystem[Config, PolicyOptions]):
         return (
             f"return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}, kl {metrics['kl']:.3f}, "
             f"{metrics['steps_per_s'] / 1000:.1f}k steps/s"
-        )
-
-    def resolve(self, options: PolicyOptions) -> PolicyOptions:
-        """The options with 40 tasks and 3 past episodes where nothing is given."""
-        return replace(
-            options,
-            steps=3 if options.steps is None else options.steps,
-            tasks=40 if options.tasks is None else options.tasks,
         )
 
     def evaluate(self, states: Sequence[State], options: PolicyOptions, progress: Progress | None = None) -> Evaluation:

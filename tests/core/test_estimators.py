@@ -169,7 +169,7 @@ def test_where_all_diverge_the_gradient_is_zero_and_all_begin_anew(estimator: Es
 def test_a_lifetime_that_begins_has_nothing_of_the_one_before(estimator: Estimator) -> None:
     fresh = estimator.init(descent_theta(), seeded(0))
     worn = _live(estimator, fresh, range(2))[-1].memory
-    worn = {**worn, "step": fresh["step"], "end": fresh["end"]}
+    worn = {**worn, **{name: fresh[name] for name in ("step", "end", "seed")}}
     one, other = (_live(estimator, memory, range(1))[0] for memory in (fresh, worn))
     assert _same((one.gradient, one.memory), (other.gradient, other.memory))
 

@@ -127,4 +127,5 @@ def test_without_persistence_a_lifetime_goes_on_under_theta_itself() -> None:
             each.estimate(THETA, memory, data, seeded(t)).memory
             for each, memory in zip(factories, memories, strict=True)
         ]
-        torch.testing.assert_close(*memories, rtol=1e-12, atol=0.0)
+        lived = [{name: memory[name] for name in ("carry", "step", "end")} for memory in memories]
+        torch.testing.assert_close(*lived, rtol=1e-12, atol=0.0)

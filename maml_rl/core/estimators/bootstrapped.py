@@ -66,11 +66,12 @@ def bootstrapped(
             target = select(k < segment.end, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
+    slope = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))
+
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, theta, data, last + 1, generator)
-        slope = torch.func.grad_and_value(matching_loss, has_aux=True)
-        slopes, (distances, (carry, losses)) = torch.func.vmap(slope, (None, 0))(theta, segment)
+        segment = next_segment(memory, data, last + 1)
+        slopes, (distances, (carry, losses)) = slope(theta, segment)
         result = concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses), generator)
         matching = float(distances[~result.losses.isnan()].mean())
         return result._replace(metrics={**result.metrics, "matching_loss": matching})

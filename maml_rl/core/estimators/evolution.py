@@ -1,5 +1,7 @@
 """Meta-gradients without derivatives: evolution strategies on unrolls, and persistent ones (Vicol et al., 2021)."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,13 +44,15 @@ def evolution_strategies(problem: Problem, lifetimes: Lifetimes, unroll: int, si
         ValueError: `unroll` or `sigma` is not positive.
     """
     require_positive(unroll=unroll, sigma=sigma)
+    lived = _lived(problem, lifetimes, unroll, own_carry=False)
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, theta, data, unroll, generator)
-        noise = _noise(theta, lifetimes.count, sigma, generator)
-        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e, leaf.expand_as(e)], 1), theta, noise)
-        carries, losses = _lived(problem, trials, segment, unroll, own_carry=False)
+        segment = next_segment(memory, data, unroll)
+        own = _own(lifetimes, theta)
+        noise = _noise(own, sigma, generator)
+        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e, leaf], 1), own, noise)
+        carries, losses = lived(trials, segment)
         slopes = _slopes(noise, losses, sigma)
         carry = map_tree(lambda leaf: leaf[:, 2], carries)
         return concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses[:, 2]), generator)
@@ -83,20 +87,22 @@ def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unro
         ValueError: `unroll` or `sigma` is not positive.
     """
     require_positive(unroll=unroll, sigma=sigma)
+    lived = _lived(problem, lifetimes, unroll, own_carry=True)
 
     def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
         memory = starting(problem, lifetimes, theta, generator)
         sides = map_tree(lambda leaf: torch.stack([leaf, leaf], 1), memory["carry"])
-        return {**memory, "carry": sides, "perturbation": _zeros(theta, lifetimes.count)}
+        return {**memory, "carry": sides, "perturbation": map_tree(torch.zeros_like, _own(lifetimes, theta))}
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, theta, data, unroll, generator)
-        noise = _noise(theta, lifetimes.count, sigma, generator)
-        before = select(segment.step == 0, _zeros(theta, lifetimes.count), memory["perturbation"])
+        segment = next_segment(memory, data, unroll)
+        own = _own(lifetimes, theta)
+        noise = _noise(own, sigma, generator)
+        before = select(segment.step == 0, map_tree(torch.zeros_like, own), memory["perturbation"])
         perturbation = map_tree(torch.add, before, noise)
-        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e], 1), theta, noise)
-        carry, losses = _lived(problem, trials, segment, unroll, own_carry=True)
+        trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e], 1), own, noise)
+        carry, losses = lived(trials, segment)
         outcome = Outcome(_slopes(perturbation, losses, sigma), carry, losses, losses.mean(1))
         result = concluded(lifetimes, segment, outcome, generator)
         return result._replace(memory={**result.memory, "perturbation": perturbation})
@@ -104,15 +110,18 @@ def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unro
     return Estimator("persistent_evolution_strategies", unroll, init, estimate)
 
 
-def _lived(problem: Problem, trials: Meta, segment: Segment, unroll: int, own_carry: bool) -> tuple[Carry, Tensor]:
-    """N segments under the S values of theta in `trials`, [N, S, ...]: carries [N, S, ...], losses [N, S, L]."""
+def _lived(
+    problem: Problem, lifetimes: Lifetimes, unroll: int, own_carry: bool
+) -> Callable[[Meta, Segment], tuple[Carry, Tensor]]:
+    """``lived(trials, segment)``: N segments under the S values of theta in `trials`, [N, S, ...] a leaf. Its result
+    are the carries [N, S, ...] and the losses [N, S, L]."""
 
     def trial(theta: Meta, one: Segment) -> tuple[Carry, Tensor]:
         carry, losses = advance(problem, theta, entered(problem, theta, one), one, range(unroll))
         return carry, torch.stack(losses)
 
     shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]
-    return torch.func.vmap(torch.func.vmap(trial, (0, shared)))(trials, segment)
+    return replace(lifetimes, apart=True).mapped(torch.func.vmap(trial, (0, shared)))
 
 
 def _slopes(directions: Meta, losses: Tensor, sigma: float) -> Meta:
@@ -121,10 +130,11 @@ def _slopes(directions: Meta, losses: Tensor, sigma: float) -> Meta:
     return map_tree(lambda leaf: difference.reshape(-1, *[1] * (leaf.dim() - 1)) * leaf, directions)
 
 
-def _noise(theta: Meta, count: int, sigma: float, generator: torch.Generator) -> Meta:
+def _noise(own: Meta, sigma: float, generator: torch.Generator) -> Meta:
     draw = partial(torch.randn, generator=generator, device=generator.device)
-    return map_tree(lambda leaf: sigma * draw((count, *leaf.shape), dtype=leaf.dtype).to(leaf.device), theta)
+    return map_tree(lambda leaf: sigma * draw(leaf.shape, dtype=leaf.dtype).to(leaf.device), own)
 
 
-def _zeros(theta: Meta, count: int) -> Meta:
-    return map_tree(torch.zeros_like, expand(theta, count))
+def _own(lifetimes: Lifetimes, theta: Meta) -> Meta:
+    """Theta for each lifetime, [N, ...] a leaf."""
+    return theta if lifetimes.apart else expand(theta, lifetimes.count)

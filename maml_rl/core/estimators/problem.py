@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from maml_rl.core.traced import traced
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["Carry", "Estimate", "Estimator", "Lifetimes", "Problem"]
@@ -42,6 +43,10 @@ class Lifetimes:
         staggered: whether the first N lifetimes end one after the other, after T/N, 2T/N, ..., T steps, so that later
             meta-gradients see all parts of a lifetime at once.
         loss_limit: a lifetime with a loss beyond it, above or below zero, counts as diverged.
+        apart: whether each lifetime has meta-parameters of its own, [N, ...] a leaf. Then the gradient is [N, ...] too,
+            each lifetime's own, and they are seeds or settings side by side, not samples of one mean.
+        traced: whether the operations of an estimate are recorded once and then replayed (see `maml_rl.core.traced`):
+            the same numbers, sooner where tensors are small and estimates many.
 
     Raises:
         ValueError: a number that is not positive.
@@ -51,6 +56,8 @@ class Lifetimes:
     length: int | Callable[[int, torch.Generator], Tensor]
     staggered: bool = True
     loss_limit: float = float("inf")
+    apart: bool = False
+    traced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("count", "length", "loss_limit"):
@@ -58,12 +65,21 @@ class Lifetimes:
             if not callable(value) and not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
 
+    def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function(theta, of_lifetime, ...)`` for all lifetimes: theta, and then trees [N, ...]."""
+
+        def batched(theta: Meta, *others: Any) -> Any:
+            return torch.func.vmap(function, (0 if self.apart else None, *[0] * len(others)))(theta, *others)
+
+        return traced(batched) if self.traced else batched
+
 
 class Estimate(NamedTuple):
     """A meta-gradient and what goes on to the next one.
 
     Attributes:
-        gradient: of the meta-parameters; zero where every lifetime diverged.
+        gradient: of the meta-parameters; zero where every lifetime diverged. Where lifetimes are `apart`, each one's
+            own, [N, ...] a leaf.
         memory: the estimator's new memory.
         metrics: ``meta_loss``, the mean of `losses` over the lifetimes that did not diverge; ``diverged`` and
             ``finished``, how many lifetimes did so or reached their end.

@@ -1,5 +1,6 @@
 """Segments of lifetimes, what all estimators share: walking one, and what goes on after it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,17 @@ from maml_rl.core.estimators.problem import Carry, Estimate, Lifetimes, Problem
 from maml_rl.core.tree import map_tree, select
 from maml_rl.core.types import Batch, Memory, Meta
 
-__all__ = ["Outcome", "Segment", "advance", "concluded", "entered", "next_segment", "require_positive", "starting"]
+__all__ = [
+    "Outcome",
+    "Segment",
+    "advance",
+    "concluded",
+    "entered",
+    "next_segment",
+    "present",
+    "require_positive",
+    "starting",
+]
 
 
 class Segment(NamedTuple):
@@ -57,16 +68,31 @@ def require_positive(**numbers: float) -> None:
 def starting(problem: Problem, lifetimes: Lifetimes, theta: Meta, generator: torch.Generator) -> dict[str, Any]:
     """The memory of N lifetimes that are yet to begin: the first estimate begins them, under its own theta."""
     device, count = _device(theta), lifetimes.count
+    seed = _seeds(count, generator, device)
     with torch.no_grad():
-        carry = torch.func.vmap(problem.begin, (None, 0))(theta, _seeds(count, generator, device))
+        carry = lifetimes.mapped(problem.begin)(theta, seed)
     end = _lengths(lifetimes, generator, device)
     if lifetimes.staggered:
         rank = torch.arange(1, count + 1, device=device)
         end = (end.double() * rank / count).ceil().long()
-    return {"carry": carry, "step": torch.zeros_like(end), "end": end}
+    return {"carry": carry, "step": torch.zeros_like(end), "end": end, "seed": seed}
 
 
-def next_segment(memory: Memory, theta: Meta, data: Batch, steps: int, generator: torch.Generator) -> Segment:
+def present(problem: Problem, lifetimes: Lifetimes) -> Callable[[Meta, Memory], Carry]:
+    """``present(theta, memory)`` is where N lifetimes are, [N, ...] a leaf: the carry before their next step.
+
+    Who collects the data of the next steps by the learners themselves starts from here.
+    """
+    whole = lifetimes.mapped(lambda theta, segment: entered(problem, theta, segment))
+
+    def carries(theta: Meta, memory: Memory) -> Carry:
+        with torch.no_grad():
+            return whole(theta, Segment(memory["carry"], memory["step"], memory["end"], memory["seed"], ()))
+
+    return carries
+
+
+def next_segment(memory: Memory, data: Batch, steps: int) -> Segment:
     """The next `steps` steps of the N lifetimes in `memory`.
 
     Raises:
@@ -76,8 +102,7 @@ def next_segment(memory: Memory, theta: Meta, data: Batch, steps: int, generator
     for leaf in _pytree.tree_leaves(data):
         if tuple(leaf.shape[:2]) != expected:
             raise ValueError(f"`data` must be [N, steps, ...] = {expected} at the front, got {tuple(leaf.shape)}.")
-    seed = _seeds(expected[0], generator, _device(theta))
-    return Segment(memory["carry"], memory["step"], memory["end"], seed, data)
+    return Segment(memory["carry"], memory["step"], memory["end"], memory["seed"], data)
 
 
 def entered(problem: Problem, theta: Meta, segment: Segment) -> Carry:
@@ -101,14 +126,17 @@ def advance(problem: Problem, theta: Meta, carry: Carry, segment: Segment, steps
 
 
 def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generator: torch.Generator) -> Estimate:
-    """The mean over the lifetimes that did not diverge, and the memory in which those that are over begin anew."""
+    """The mean over the lifetimes that did not diverge, and the memory in which those that are over begin anew.
+
+    Where lifetimes are apart there is no mean: one that diverged has zero for its gradient.
+    """
     count, steps = outcome.reported.shape
     step = (segment.step + steps).minimum(segment.end)
     bounded = outcome.losses.abs() <= lifetimes.loss_limit
     healthy = _finite((outcome.slopes, outcome.carry, outcome.losses), count) & bounded.flatten(1).all(1)
     contributions = select(healthy, outcome.slopes, map_tree(torch.zeros_like, outcome.slopes))
     remaining = int(healthy.sum())
-    gradient = map_tree(lambda leaf: leaf.sum(0) / max(remaining, 1), contributions)
+    gradient = map_tree(lambda leaf: leaf if lifetimes.apart else leaf.sum(0) / max(remaining, 1), contributions)
 
     losses = outcome.reported.sum(1) / (step - segment.step)
     finished, length = step >= segment.end, _lengths(lifetimes, generator, step.device)
@@ -117,6 +145,7 @@ def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generato
         "carry": outcome.carry,
         "step": torch.where(over, torch.zeros_like(step), step),
         "end": torch.where(over, length, segment.end),
+        "seed": _seeds(count, generator, step.device),
     }
     metrics = {
         "meta_loss": float(losses[healthy].mean()),

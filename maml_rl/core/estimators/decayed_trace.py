@@ -1,0 +1,130 @@
+"""Meta-gradients by a trace of what theta did to the learner, which goes on from step to step (Xu et al., 2018)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from maml_rl.core.estimators.problem import Carry, Estimate, Estimator, Lifetimes, Problem
+from maml_rl.core.estimators.segments import (
+    Outcome,
+    Segment,
+    concluded,
+    entered,
+    next_segment,
+    require_positive,
+    starting,
+)
+from maml_rl.core.tree import flatten, map_tree, select, unflatten
+from maml_rl.core.types import Batch, Memory, Meta
+
+__all__ = ["decayed_trace"]
+
+
+def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: float) -> Estimator:
+    """g = (1/L) sum_k (d loss_k / d theta + d loss_k / d c_k z_k), z_{k+1} = mu z_k + d c_{k+1} / d theta at fixed c_k.
+
+    z is the derivative of the carry in theta as if a step changed the carry by nothing but what theta adds: the true
+    recursion has d c_{k+1} / d c_k in the place of mu (Xu et al., 2018, equations 3 to 5). With mu = 0 each loss sees
+    the step right before it; with L = 2 steps of a lifetime that is what `truncated_unroll` sees at the second.
+
+    The trace never ends before the lifetime does, so nothing is cut off at the end of an unroll. It has a copy of the
+    carry for each number in theta, which suits the few hyper-parameters of a learner; the derivatives are
+    Jacobian-vector products, one for each of them, and no graph is kept.
+
+    Args:
+        problem: what is lived.
+        lifetimes: how many, and for how long.
+        unroll: L, the steps of one estimate.
+        decay: mu, in [0, 1].
+
+    Raises:
+        ValueError: `unroll` is not positive, or `decay` outside [0, 1].
+    """
+    require_positive(unroll=unroll)
+    if not 0 <= decay <= 1:
+        raise ValueError(f"`decay` must be in [0, 1], got {decay}.")
+
+    def lived(theta: Meta, segment: Segment, trace: list[Tensor]) -> tuple[Meta, Carry, Tensor, list[Tensor]]:
+        begun, born = _along(lambda meta: _floats(problem.begin(meta, segment.seed)), theta)
+        trace = select(segment.step == 0, born, trace)
+        carry, losses = entered(problem, theta, segment), []
+        slopes = torch.zeros_like(flatten(theta))
+        for index in range(unroll):
+            data, k = map_tree(lambda leaf: leaf[index], segment.data), segment.step + index  # noqa: B023
+            following, loss, direct, added = _direct(problem, theta, carry, data, k)
+            through = _through(problem, theta, carry, data, k, trace)
+            lives = k < segment.end
+            slopes = slopes + torch.where(lives, direct + through, torch.zeros_like(direct))
+            trace = select(lives, [decay * old + new for old, new in zip(trace, added, strict=True)], trace)
+            carry = select(lives, following, carry)
+            losses.append(torch.where(lives, loss, torch.zeros_like(loss)))
+        return unflatten(slopes / unroll, theta), carry, torch.stack(losses), trace
+
+    whole = lifetimes.mapped(lived)
+
+    def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
+        memory = starting(problem, lifetimes, theta, generator)
+        numbers = len(flatten(theta)) // (lifetimes.count if lifetimes.apart else 1)
+        trace = [leaf.new_zeros(len(leaf), numbers, *leaf.shape[1:]) for leaf in _floats(memory["carry"])]
+        return {**memory, "trace": trace}
+
+    @torch.no_grad()
+    def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
+        segment = next_segment(memory, data, unroll)
+        slopes, carry, losses, trace = whole(theta, segment, memory["trace"])
+        result = concluded(lifetimes, segment, Outcome(slopes, (carry, trace), losses, losses), generator)
+        return result._replace(memory={**result.memory, "carry": carry, "trace": trace})
+
+    return Estimator("decayed_trace", unroll, init, estimate)
+
+
+def _direct(
+    problem: Problem, theta: Meta, carry: Carry, data: Batch, k: Tensor
+) -> tuple[Carry, Tensor, Tensor, list[Tensor]]:
+    """A step, d loss / d theta [P] and d c' / d theta at a fixed carry, [P, ...] a leaf."""
+
+    def step(meta: Meta) -> tuple[list[Tensor], Tensor]:
+        following, loss = problem.step(meta, carry, data, k)
+        return _floats(following), loss
+
+    following, loss = problem.step(theta, carry, data, k)
+    _, (added, direct) = _along(step, theta)
+    return following, loss, direct, added
+
+
+def _through(problem: Problem, theta: Meta, carry: Carry, data: Batch, k: Tensor, trace: list[Tensor]) -> Tensor:
+    """d loss / d c z, [P]: one gradient, times each of the trace's directions."""
+
+    def loss(floats: list[Tensor]) -> Tensor:
+        return problem.step(theta, _with_floats(carry, floats), data, k)[1]
+
+    slopes = torch.func.grad(loss)(_floats(carry))
+    products = [(slope * z).flatten(1).sum(1) for slope, z in zip(slopes, trace, strict=True)]
+    return torch.stack(products).sum(0)
+
+
+def _along(function: Callable[[Meta], Any], theta: Meta) -> tuple[Any, Any]:
+    """A function's value at theta, and its derivatives along each number of theta, [P, ...] a leaf."""
+    vector = flatten(theta)
+
+    def derivative(direction: Tensor) -> tuple[Any, Any]:
+        value, slope = torch.func.jvp(function, (theta,), (unflatten(direction, theta),))[:2]
+        return value, slope
+
+    directions = torch.eye(len(vector), dtype=vector.dtype, device=vector.device)
+    return torch.func.vmap(derivative)(directions)  # type: ignore[no-any-return]
+
+
+def _floats(tree: Carry) -> list[Tensor]:
+    """The leaves that have derivatives."""
+    return [leaf for leaf in _pytree.tree_leaves(tree) if leaf.is_floating_point()]
+
+
+def _with_floats(tree: Carry, floats: list[Tensor]) -> Carry:
+    """The tree with other leaves in place of those that have derivatives."""
+    leaves, structure = _pytree.tree_flatten(tree)
+    others = iter(floats)
+    return _pytree.tree_unflatten([next(others) if leaf.is_floating_point() else leaf for leaf in leaves], structure)

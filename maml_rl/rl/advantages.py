@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["discounted_returns", "generalised_advantages", "normalise"]
+__all__ = ["discounted_returns", "generalised_advantages", "lambda_advantages", "normalise"]
 
 
 def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
@@ -47,6 +47,28 @@ def generalised_advantages(
         next_value = torch.where(valid, values[..., t], next_value)
         result[..., t] = torch.where(valid, running, 0.0)
     return result
+
+
+def lambda_advantages(
+    rewards: Tensor, values: Tensor, next_values: Tensor, discounts: Tensor, lambdas: Tensor
+) -> Tensor:
+    """A_t = d_t + g_{t+1} l_{t+1} A_{t+1}, d_t = r_{t+1} + g_{t+1} v'_{t+1} - v_t, with g and l of each step.
+
+    A_t + v_t is the lambda-return r_{t+1} + g_{t+1} ((1 - l_{t+1}) v'_{t+1} + l_{t+1} G_{t+1}) (Sutton and Barto, 2018,
+    equation 12.18), as v'_{t+1} is v_{t+1} wherever l_{t+1} is not zero. It is a triangular system of equations whose
+    solution is the recursion from the last step backwards: one operation, which derivatives and maps pass through.
+
+    Args:
+        rewards: r_{t+1}, [..., T].
+        values: v_t, [..., T].
+        next_values: v'_{t+1}, of the state that the step led to, [..., T].
+        discounts: g_{t+1}, [..., T], zero where the task ends the episode.
+        lambdas: l_{t+1}, [..., T], zero wherever the next entry is not the step that follows.
+    """
+    errors = rewards + discounts * next_values - values
+    carried = (discounts * lambdas).expand_as(errors)[..., :-1]
+    system = torch.eye(errors.shape[-1], dtype=errors.dtype, device=errors.device) - torch.diag_embed(carried, 1)
+    return torch.linalg.solve_triangular(system, errors[..., None], upper=True, unitriangular=True)[..., 0]
 
 
 def normalise(advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

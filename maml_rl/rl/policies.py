@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from maml_rl.core.initialisation import linear_layers
+from maml_rl.core.initialisation import Source, linear_layers
 from maml_rl.core.types import Params
 from maml_rl.rl.distributions import Categorical, DiagonalGaussian, Distribution
 
@@ -21,6 +21,7 @@ __all__ = [
     "PolicyConfig",
     "categorical_mlp",
     "gaussian_mlp",
+    "perceptron",
     "policy_for",
     "without_context",
 ]
@@ -70,7 +71,7 @@ class Policy(NamedTuple):
     """A policy: how its parameters start, what it does with observations, and the noise its actions are made of.
 
     Attributes:
-        initial: ``initial(generator, dtype)`` draws parameters on the CPU.
+        initial: ``initial(source, dtype)`` draws parameters, on the source's device.
         act: ``act(params, observations)`` is the distribution of actions. `params` without and observations with
             leading task dimensions, or both with, [N, ...] and [N, S, O].
         draw_noise: ``draw_noise(rng, shape)`` is float32 noise for samples of this shape.
@@ -79,7 +80,7 @@ class Policy(NamedTuple):
         context: how many context parameters adaptation begins with, all of them zero.
     """
 
-    initial: Callable[[Generator, torch.dtype], Params]
+    initial: Callable[[Source, torch.dtype], Params]
     act: Callable[[Params, Tensor], Distribution]
     draw_noise: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     distribution: Callable[..., Distribution]
@@ -117,12 +118,12 @@ def gaussian_mlp(
     nonlinearity = ACTIVATIONS[activation]
     floor = math.log(minimum_std)
 
-    def initial(generator: Generator, dtype: torch.dtype) -> Params:
-        log_std = torch.full((action_size,), math.log(initial_std), dtype=dtype)
-        return {**_initial_layers(sizes, generator, dtype, output_scale), "log_std": log_std}
+    def initial(source: Source, dtype: torch.dtype) -> Params:
+        log_std = torch.full((action_size,), math.log(initial_std), dtype=dtype, device=source.device)
+        return {**_initial_layers(sizes, source, dtype, output_scale), "log_std": log_std}
 
     def act(params: Params, observations: Tensor) -> DiagonalGaussian:
-        mean = _forward(params, observations, len(sizes) - 1, nonlinearity)
+        mean = perceptron(params, observations, len(sizes) - 1, nonlinearity)
         return DiagonalGaussian(mean, params["log_std"].clamp(min=floor)[..., None, :])
 
     def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -144,13 +145,13 @@ def categorical_mlp(
     nonlinearity = ACTIVATIONS[activation]
 
     def act(params: Params, observations: Tensor) -> Categorical:
-        return Categorical(_forward(params, observations, len(sizes) - 1, nonlinearity))
+        return Categorical(perceptron(params, observations, len(sizes) - 1, nonlinearity))
 
     def draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.gumbel(size=(*shape, actions)).astype(np.float32)
 
-    def initial(generator: Generator, dtype: torch.dtype) -> Params:
-        return _initial_layers(sizes, generator, dtype, output_scale)
+    def initial(source: Source, dtype: torch.dtype) -> Params:
+        return _initial_layers(sizes, source, dtype, output_scale)
 
     return Policy(initial, act, draw_noise, Categorical, len(sizes) - 1, context)
 
@@ -180,14 +181,21 @@ def policy_for(config: PolicyConfig, observations: gym.Space[Any], actions: gym.
     raise ValueError(f"policies exist for Discrete and one-dimensional Box actions, got {actions}.")
 
 
-def _initial_layers(sizes: Sequence[int], generator: Generator, dtype: torch.dtype, output_scale: float) -> Params:
+def _initial_layers(sizes: Sequence[int], source: Source, dtype: torch.dtype, output_scale: float) -> Params:
     """Xavier-uniform weights, the last layer's scaled; zero biases."""
-    params = linear_layers(sizes, generator, dtype)
-    params[f"layer{len(sizes) - 2}.weight"] *= output_scale
-    return params
+    params, last = linear_layers(sizes, source, dtype), f"layer{len(sizes) - 2}.weight"
+    return {**params, last: params[last] * output_scale}
 
 
-def _forward(params: Params, inputs: Tensor, layers: int, activation: Callable[[Tensor], Tensor]) -> Tensor:
+def perceptron(params: Params, inputs: Tensor, layers: int, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """A multilayer perceptron's outputs [..., A] for inputs [..., O].
+
+    Args:
+        params: ``layer0.weight``, ..., [out, in], and biases; [N, ...] a leaf where inputs are [N, S, O].
+        inputs: [..., O].
+        layers: how many.
+        activation: between them.
+    """
     for layer in range(layers):
         weight, bias = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
         if layer == 0 and CONTEXT in params:

@@ -6,7 +6,7 @@ from maml_rl.core.estimators.problem import Carry, Estimate, Estimator, Lifetime
 from maml_rl.core.estimators.decayed_trace import decayed_trace
 from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
 from maml_rl.core.estimators.segments import present
-from maml_rl.core.estimators.unrolled import full_unroll, lived_on, truncated_unroll
+from maml_rl.core.estimators.unrolled import full_unroll, truncated_unroll
 
 __all__ = [
     "Carry",
@@ -18,7 +18,6 @@ __all__ = [
     "decayed_trace",
     "evolution_strategies",
     "full_unroll",
-    "lived_on",
     "persistent_evolution_strategies",
     "present",
     "seeded_normal",

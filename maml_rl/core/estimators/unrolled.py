@@ -16,10 +16,9 @@ from maml_rl.core.estimators.segments import (
     require_positive,
     starting,
 )
-from maml_rl.core.tree import expand, map_tree
 from maml_rl.core.types import Batch, Memory, Meta
 
-__all__ = ["full_unroll", "lived_on", "truncated_unroll"]
+__all__ = ["full_unroll", "truncated_unroll"]
 
 
 def full_unroll(problem: Problem, lifetimes: Lifetimes) -> Estimator:
@@ -70,28 +69,3 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
     return Estimator(
         "truncated_unroll", unroll, lambda theta, generator: starting(problem, lifetimes, theta, generator), estimate
     )
-
-
-def lived_on(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Estimator:
-    """A gradient of zero: lifetimes go on under meta-parameters that stay as they are, and their losses are told.
-
-    Raises:
-        ValueError: `unroll` is not positive.
-    """
-    require_positive(unroll=unroll)
-
-    def lived(theta: Meta, segment: Segment) -> tuple[Carry, Tensor]:
-        carry, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(unroll))
-        return carry, torch.stack(losses)
-
-    whole = lifetimes.mapped(lived)
-
-    @torch.no_grad()
-    def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, unroll)
-        carry, losses = whole(theta, segment)
-        own = theta if lifetimes.apart else expand(theta, lifetimes.count)
-        zeros = map_tree(torch.zeros_like, own)
-        return concluded(lifetimes, segment, Outcome(zeros, carry, losses, losses), generator)
-
-    return Estimator("lived_on", unroll, lambda theta, generator: starting(problem, lifetimes, theta, generator), estimate)

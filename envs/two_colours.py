@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from envs.argument_checks import not_negative, two_numbers, whole
-from envs.array_namespace import ArrayT, cast, namespace_of
+from envs.array_namespace import ArrayT, cast, looked_up, namespace_of
 from envs.array_tasks import ArrayTask
 from envs.counter_based_random import draw_key, uniform
 from envs.parameter_ranges import Choice, Range, WholeNumbers
@@ -23,7 +24,7 @@ FOREVER = 2**53
 """Steps that float64 counts without a gap: a horizon that nobody reaches."""
 
 _KEY, _TIME, _AGENT, _BLUE, _RED = range(5)
-_UP, _DOWN, _LEFT, _RIGHT = range(4)
+_MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # rows down and columns to the right of each action
 _FREE_CELL, _FIRST_AGENT, _FIRST_BLUE, _FIRST_RED = range(4)  # streams of chance
 _TRAIL = 12
 _SOLVABLE = 8  # rows of a grid whose places fit into a table of values
@@ -67,11 +68,13 @@ class TwoColoursGrid:
         them as likely as the others.
         """
         xp = namespace_of(states)
-        key, time, blue, red = (states[..., column] for column in (_KEY, _TIME, _BLUE, _RED))
-        agent, chance = self._moved(states[..., _AGENT], actions), uniform(key, time, _FREE_CELL)
-        next_blue = xp.where(agent == blue, self._free_cell(chance, agent, red), blue)
-        next_red = xp.where(agent == red, self._free_cell(chance, agent, blue), red)
-        return xp.stack([key, time + 1, agent, next_blue, next_red], -1)
+        key, time, items = states[..., :_TIME], states[..., _TIME:_AGENT], states[..., _BLUE:]
+        agent = looked_up(self._reached, 4 * states[..., _AGENT] + actions)[..., None]
+        entered = items == agent
+        if xp is not np or entered.any():  # a mapped tensor has no truth value
+            free = self._free_cell(uniform(key, time, _FREE_CELL), agent, items[..., [1, 0]])
+            items = xp.where(entered, free, items)
+        return xp.concatenate([key, time + 1, agent, items], -1)
 
     def reward(self, before: ArrayT, after: ArrayT, blue_reward: Any, swap_every: Any) -> ArrayT:
         """Rewards [...] of steps between states [..., 5].
@@ -89,17 +92,20 @@ class TwoColoursGrid:
 
     def observe(self, states: ArrayT) -> ArrayT:
         """Six one-hot vectors, [..., 6 size]: row and column of the agent, of the blue and of the red item."""
-        xp = namespace_of(states)
-        cells = [states[..., column] for column in (_AGENT, _BLUE, _RED)]
-        places = xp.stack([place for cell in cells for place in (cell // self.size, cell % self.size)], -1)
-        one_hot = xp.stack([places == place for place in range(self.size)], -1)
-        return cast(one_hot.reshape(*states.shape[:-1], 6 * self.size), states.dtype)
+        return looked_up(self._one_hot, states[..., _AGENT:]).reshape(*states.shape[:-1], 6 * self.size)
 
-    def _moved(self, cells: ArrayT, actions: ArrayT) -> ArrayT:
-        xp = namespace_of(cells)
-        rows = cells // self.size + 1.0 * (actions == _DOWN) - 1.0 * (actions == _UP)
-        columns = cells % self.size + 1.0 * (actions == _RIGHT) - 1.0 * (actions == _LEFT)
-        return xp.clip(rows, 0, self.size - 1) * self.size + xp.clip(columns, 0, self.size - 1)
+    @cached_property
+    def _reached(self) -> Array:
+        """Where each action leads from each cell, [4 cells], cell by cell."""
+        rows, columns = np.divmod(np.arange(self.size**2), self.size)
+        moved = [np.clip((rows + down, columns + right), 0, self.size - 1) for down, right in _MOVES]
+        return np.stack([row * self.size + column for row, column in moved], -1).astype(np.float64).reshape(-1)
+
+    @cached_property
+    def _one_hot(self) -> Array:
+        """Row and column of each cell as one-hot vectors, [cells, 2 size]."""
+        rows, columns = np.divmod(np.arange(self.size**2), self.size)
+        return np.concatenate([np.eye(self.size)[rows], np.eye(self.size)[columns]], -1)
 
     def _free_cell(self, chance: ArrayT, first: ArrayT, second: ArrayT) -> ArrayT:
         """One of the cells but two: the number among those left, moved on behind each of the two."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.sampling.actors import Actor
 from maml_rl.rl.sampling.episode_record import EpisodeRecord, Layout, log_probs_of
 from maml_rl.rl.sampling.seeds import ACTIONS, child_seed
-from maml_rl.rl.sampling.stepping import Stepper
+from maml_rl.rl.sampling.stepping import Stepped, Stepper
 from maml_rl.rl.sampling.trajectories import Rollout, Trajectories
 
 __all__ = ["Carry", "Sampler"]
@@ -135,28 +135,21 @@ class Sampler:
         Raises:
             SimulationError: see `sample`.
         """
-        layout, stepper, rows = self._layout, self.stepper, _RolloutRows()
+        layout, stepper = self._layout, self.stepper
         noise = self._draw_noise(actor, seeds, steps)
         observations, memory, elapsed, tasks = carry
-        everywhere = np.ones(stepper.count, bool)
+        rows, everywhere = _RolloutRows(steps, observations.shape, layout.numpy_type()), np.ones(stepper.count, bool)
         with _one_torch_thread():
             for time in range(steps):
-                observations = np.array(observations, layout.numpy_type())  # a vector may write into its arrays again
-                distribution, actions, ahead = self._act(actor, params, memory, observations, noise[time], tasks, time)
-                step = stepper.step(actions, everywhere, tasks, time)
-                memory = actor.remember(ahead, actions, layout.flat(np.asarray(step.rewards, float)))
-                starts, elapsed = elapsed == 0, elapsed + 1
-                over = step.terminated | step.truncated | (elapsed >= stepper.horizon)
-                rows.add(
-                    distribution,
-                    actions,
-                    observations=observations,
-                    next_observations=np.array(step.observations, layout.numpy_type()),
-                    rewards=np.array(step.rewards, float),
-                    episode_starts=starts,
-                    terminated=np.array(step.terminated),
-                    truncated=over & ~step.terminated,
+                rows.observations[time] = observations  # a copy: a vector may write into its arrays again
+                distribution, actions, ahead = self._act(
+                    actor, params, memory, rows.observations[time], noise[time], tasks, time
                 )
+                step = stepper.step(actions, everywhere, tasks, time)
+                rows.episode_starts[time], elapsed = elapsed == 0, elapsed + 1
+                over = step.terminated | step.truncated | (elapsed >= stepper.horizon)
+                rows.add(time, distribution, actions, step, over)
+                memory = actor.remember(ahead, actions, layout.flat(rows.rewards[time]))
                 observations = step.observations
                 if over.any():
                     observations = np.where(over[:, None], stepper.restart(over, time), observations)
@@ -200,23 +193,33 @@ class Sampler:
 
 
 class _RolloutRows:
-    """Steps of a rollout in the making."""
+    """Steps of a rollout in the making: arrays [T, B, ...], and in lists what comes as tensors."""
 
-    def __init__(self) -> None:
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._actions: list[Tensor] = []
-        self._distributions: list[Distribution] = []
+    def __init__(self, steps: int, shape: tuple[int, ...], numpy_type: type[np.floating[Any]]) -> None:
+        self.observations, self.next_observations = (np.empty((steps, *shape), numpy_type) for _ in range(2))
+        self.rewards = np.empty((steps, shape[0]))
+        self.episode_starts, self.terminated, self.truncated = (np.empty((steps, shape[0]), bool) for _ in range(3))
+        self.actions: list[Tensor] = []
+        self.distributions: list[Distribution] = []
 
-    def add(self, distribution: Distribution, actions: Tensor, **arrays: np.ndarray) -> None:
-        self._distributions.append(distribution)
-        self._actions.append(actions)
-        self._rows.append(arrays)
+    def add(self, time: int, distribution: Distribution, actions: Tensor, step: Stepped, over: np.ndarray) -> None:
+        self.distributions.append(distribution)
+        self.actions.append(actions)
+        self.next_observations[time], self.rewards[time] = step.observations, step.rewards
+        self.terminated[time], self.truncated[time] = step.terminated, over & ~step.terminated
 
     def rollout(self, layout: Layout) -> Rollout:
-        actions = torch.stack(self._actions)
-        arrays = {name: layout.over_time(np.stack([row[name] for row in self._rows])) for name in self._rows[0]}
-        log_probs = log_probs_of(self._distributions, actions)
-        return Rollout(actions=layout.over_time(actions), log_probs=layout.over_time(log_probs), **arrays)
+        actions = torch.stack(self.actions)
+        return Rollout(
+            observations=layout.over_time(self.observations),
+            next_observations=layout.over_time(self.next_observations),
+            actions=layout.over_time(actions),
+            rewards=layout.over_time(self.rewards),
+            log_probs=layout.over_time(log_probs_of(self.distributions, actions)),
+            episode_starts=layout.over_time(self.episode_starts),
+            terminated=layout.over_time(self.terminated),
+            truncated=layout.over_time(self.truncated),
+        )
 
 
 @contextmanager

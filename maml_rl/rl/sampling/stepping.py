@@ -1,5 +1,6 @@
 """A vector of task environments behind checks: what a reset or step returns has the right shape and is finite."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -109,9 +110,14 @@ class Stepper:
             flat = flat + self._first_action
         when = f"at time step {time}"
         observations, rewards, terminated, truncated, info = _attempt(when, lambda: self.envs.step(flat))
-        for name, value in (("rewards", rewards), ("terminated", terminated), ("truncated", truncated)):
-            if np.shape(value) != alive.shape:
-                raise SimulationError(f"step must return {name} of shape {alive.shape}, got {np.shape(value)}.")
+        for name, value, shape in (
+            ("observations", observations, (*alive.shape, self.observation_size)),
+            ("rewards", rewards, alive.shape),
+            ("terminated", terminated, alive.shape),
+            ("truncated", truncated, alive.shape),
+        ):
+            if np.shape(value) != shape:
+                raise SimulationError(f"step must return {name} of shape {shape}, got {np.shape(value)}.")
         if not alive.all():  # what an environment does after its episode is nobody's data, finite or not
             observations, rewards = np.where(alive[:, None], observations, 0.0), np.where(alive, rewards, 0.0)
         self.require_finite(observations, tasks, time, "the observation")
@@ -139,7 +145,7 @@ class Stepper:
     ) -> None:
         """Raises unless all values, [B, ...] or [N, E, ...], are finite; the message names task, episode and time."""
         # One sum is much cheaper than a test of every entry, and is finite only if all of them are.
-        if np.isfinite(float(values.sum())):
+        if math.isfinite(float(values.sum())):
             return
         host = np.asarray(values.cpu() if isinstance(values, Tensor) else values).reshape(self.tasks, -1)
         bad = np.argwhere(~np.isfinite(host))

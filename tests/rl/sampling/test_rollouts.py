@@ -242,3 +242,14 @@ def test_faults_are_told_with_task_and_time(third_party: str) -> None:
     with pytest.raises(SimulationError, match=r"at time step 1: .*the wall fell down"):
         playing.rollout(playing.start(), 4)
     sampler.close()
+
+
+def test_observations_of_another_shape_are_refused_where_numpy_would_spread_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    playing = playing_in(CONFIGS["native"], torch.device("cpu"))
+    carry, envs = playing.start(), playing.sampler.stepper.envs
+    step = envs.step
+    monkeypatch.setattr(envs, "step", lambda actions: (np.zeros((1, 2)), *step(actions)[1:]))
+    with pytest.raises(SimulationError, match=r"step must return observations of shape \(6, 2\), got \(1, 2\)"):
+        playing.rollout(carry, 2)

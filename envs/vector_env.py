@@ -1,6 +1,6 @@
 """A task distribution as one Gymnasium vector environment that steps all its sub-environments at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.argument_checks import check_options
+from envs.generator_words import generator_of_words, generator_words
 from envs.task_distribution import Array, Closable, Simulator, TaskDistribution, assign_tasks
 from maml_rl.rl.environments.task_env import Task
 
@@ -142,6 +143,23 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         truncated = self._elapsed >= self.horizon
         self._running = ~(terminated | truncated)
         return self.distribution.observe(after), rewards, terminated, truncated, {}
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Where the sub-environments stand in their episodes, and what they draw the next ones from.
+
+        Raises:
+            gymnasium.error.ResetNeeded: an episode has ended and was not reset.
+        """
+        if self._states is None or not self._running.all():
+            raise gym.error.ResetNeeded("a snapshot needs running episodes: reset all environments before.")
+        words = [generator_words(generator) for generator in self._generators if generator is not None]
+        return {"states": self._states.copy(), "elapsed": self._elapsed.copy(), "generators": np.stack(words)}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from a snapshot of as many sub-environments with the same tasks, which are to be set before."""
+        self._states, self._elapsed = snapshot["states"].copy(), snapshot["elapsed"].copy()
+        self._generators = [generator_of_words(words) for words in snapshot["generators"]]
+        self._running[:] = True
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the simulator's threads, if it has any."""

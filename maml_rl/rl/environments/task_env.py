@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "HasHorizon",
@@ -96,6 +97,18 @@ class HasTasks(Protocol):
     @property
     def tasks(self) -> list[Task | None]:
         """The task of each sub-environment, [n]; None before the first one."""
+
+
+@runtime_checkable
+class HasSnapshots(Protocol):
+    """A vector of environments that can be stored in the middle of episodes and gone on with, bit by bit."""
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Arrays of float64, int64 or bool, [n, ...], that say all of where the sub-environments stand but their
+        tasks."""
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from a snapshot; the tasks have been set."""
 
 
 @runtime_checkable

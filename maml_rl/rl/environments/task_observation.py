@@ -1,6 +1,6 @@
 """The oracle's view: observations with the numbers of the task appended, for one environment and for a vector."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -86,6 +86,14 @@ class VectorTaskAwareObservation(VectorObservationWrapper):  # type: ignore[type
         """Gives each sub-environment its task."""
         self.env.set_tasks(tasks)
         self._numbers = _rows(tasks, self._numbers.shape[1])
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Where the sub-environments stand (see `HasSnapshots`)."""
+        return self.env.snapshot()  # type: ignore[no-any-return]
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from a snapshot."""
+        self.env.restore(snapshot)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[NDArray[Any], dict[str, Any]]:
         """Starts episodes; some vectors draw tasks here, or take them from the options."""

@@ -10,7 +10,7 @@ from torch.utils import _pytree
 
 from maml_rl.core.estimators import Carry, Lifetimes
 from maml_rl.core.tree import map_tree, select
-from maml_rl.core.types import Batch, Meta
+from maml_rl.core.types import Memory, Meta
 from maml_rl.rl.online.actor_critic import Experience, experience_of
 from maml_rl.rl.online.learner import OnlineLearner
 from maml_rl.rl.sampling import sampler as sampling
@@ -34,7 +34,7 @@ class Window(NamedTuple):
 
 
 class Collector:
-    """Collects rollouts without a graph; the estimator learns the same once more, with derivatives.
+    """Collects rollouts without a graph; an estimator learns the same once more, with derivatives.
 
     A learner whose update is not finite goes on acting as before it. The estimator comes to the same update and begins
     that lifetime anew, so only its own data are lost.
@@ -49,7 +49,7 @@ class Collector:
     def __init__(self, learner: OnlineLearner, lifetimes: Lifetimes, sampler: sampling.Sampler, steps: int) -> None:
         self.sampler, self._learner, self._steps = sampler, learner, steps
         self.actor: Actor = memoryless(learner.agent.policy)
-        self._learn: Callable[[Meta, Carry, Batch, Tensor], tuple[Carry, Tensor]] = lifetimes.mapped(self._one)
+        self._learn: Callable[..., tuple[Carry, Tensor]] = lifetimes.mapped(self._one)
 
     def collect(
         self,
@@ -84,8 +84,19 @@ class Collector:
         data = _pytree.tree_map(lambda *parts: torch.stack(parts, 1), *collected)
         return Window(data, carry, environments)
 
+    def lived_on(self, theta: Meta, memory: Memory, window: Window) -> tuple[Memory, Tensor]:
+        """The memory of an estimator that estimates nothing: lifetimes go on under a theta that stays as it is.
+
+        Returns:
+            The memory, and which lifetimes are still finite, [N]; the others begin anew with the seeds they had.
+        """
+        rollouts = window.data.rewards.shape[1]
+        final = map_tree(lambda leaf: leaf[:, -1], window.data)
+        carry, finite = self._learn(theta, window.last, final, memory["step"] + (rollouts - 1))
+        step = torch.where(finite, memory["step"] + rollouts, torch.zeros_like(memory["step"]))
+        return {**memory, "carry": carry, "step": step}, finite
+
     def _one(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> tuple[Carry, Tensor]:
         learned = self._learner.learn(theta, carry, data, k)
-        sums: list[Tensor] = []
-        map_tree(lambda leaf: sums.append(leaf.sum()), learned["params"])  # finite only if all entries are
+        sums = [leaf.sum() for leaf in learned["params"].values()]  # finite only if all entries are
         return learned, torch.stack(sums).isfinite().all()

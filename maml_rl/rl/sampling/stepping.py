@@ -1,7 +1,7 @@
 """A vector of task environments behind checks: what a reset or step returns has the right shape and is finite."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -78,14 +78,19 @@ class Stepper:
     def reset(self, tasks: Sequence[Task], seeds: Sequence[SeedSequence]) -> np.ndarray:
         """Gives each environment its task and starts it: observations [B, O]."""
         each = [int(word) for seed in seeds for word in child_seed(seed, RESETS).generate_state(self.episodes)]
-        assigned = [task for task in tasks for _ in range(self.episodes)]
-        _attempt("when it was given its tasks", lambda: self.envs.set_tasks(assigned))
+        self._assign(tasks)
         observations, _ = _attempt("at reset", lambda: self.envs.reset(seed=each))
         expected = (self.count, self.observation_size)
         if np.shape(observations) != expected:
             raise SimulationError(f"reset must return observations of shape {expected}, got {np.shape(observations)}.")
         self.require_finite(observations, tasks, 0, "the first observation")
         return np.asarray(observations)
+
+    def restore(self, tasks: Sequence[Task], snapshot: Mapping[str, np.ndarray]) -> None:
+        """Gives each environment its task and goes on from a snapshot; the environments are `HasSnapshots`."""
+        self._assign(tasks)
+        envs: Any = self.envs
+        _attempt("when it was to go on from a checkpoint", lambda: envs.restore(snapshot))
 
     def restart(self, over: np.ndarray, time: int) -> np.ndarray:
         """Starts the environments in a mask again, [B]: observations [B, O]."""
@@ -159,6 +164,10 @@ class Stepper:
     def close(self) -> None:
         """Closes the environments."""
         self.envs.close()
+
+    def _assign(self, tasks: Sequence[Task]) -> None:
+        assigned = [task for task in tasks for _ in range(self.episodes)]
+        _attempt("when it was given its tasks", lambda: self.envs.set_tasks(assigned))
 
     def _any_action(self) -> Tensor:
         """One action of the space for all, as policies give them."""

@@ -1,0 +1,71 @@
+"""N learners in their environments: where they stand as trees of tensors, and what they live through next."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from numpy.random import SeedSequence
+from torch import Tensor
+
+from maml_rl.core.estimators import Lifetimes, present
+from maml_rl.core.types import Memory, Meta
+from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.online.collect import Collector, Window
+from maml_rl.rl.online.learner import OnlineLearner
+from maml_rl.rl.sampling.sampler import Sampler
+
+__all__ = ["Lives"]
+
+
+class Lives:
+    """Learners that act and learn. Nothing of where they stand is kept here between two calls.
+
+    Environments that cannot be stored (see `HasSnapshots`) begin new episodes in each window.
+
+    Args:
+        learner: who learns.
+        lifetimes: N of them.
+        sampler: N x E environments.
+        tasks: of each lifetime, N.
+        rollout: T, steps between two updates.
+    """
+
+    def __init__(
+        self, learner: OnlineLearner, lifetimes: Lifetimes, sampler: Sampler, tasks: Sequence[Task], rollout: int
+    ) -> None:
+        self.sampler, self.tasks = sampler, tasks
+        self.collector = Collector(learner, lifetimes, sampler, rollout)
+        self._present = present(learner.problem(), lifetimes)
+
+    def start(self, seeds: Sequence[SeedSequence]) -> dict[str, Tensor]:
+        """Starts an episode in every environment: where they stand; empty if they cannot be stored."""
+        return self.sampler.stored(self.sampler.start(self.collector.actor, self.tasks, seeds)) or {}
+
+    def window(
+        self,
+        theta: Meta,
+        memory: Memory,
+        environments: Mapping[str, Tensor],
+        seeds: Callable[[int], Sequence[SeedSequence]],
+        rollouts: int,
+    ) -> tuple[Window, dict[str, Tensor]]:
+        """The next K rollouts, and where the environments stand behind them.
+
+        Args:
+            theta: the meta-parameters.
+            memory: an estimator's, with where the learners are.
+            environments: of `start` or of the window before.
+            seeds: ``seeds(k)`` of the k-th rollout, counted from 1, one for each lifetime; of a start at 0.
+            rollouts: K.
+
+        Raises:
+            SimulationError: see `Sampler.rollout`.
+        """
+        actor, sampler = self.collector.actor, self.sampler
+        if environments:
+            standing = sampler.restored(environments, (), self.tasks)
+        else:
+            standing = sampler.start(actor, self.tasks, seeds(0))
+        carry = self._present(theta, memory)
+        window = self.collector.collect(
+            theta, carry, memory["step"], standing, lambda index: seeds(index + 1), rollouts
+        )
+        return window, sampler.stored(window.environments) or {}

@@ -1,0 +1,88 @@
+"""What learned hyper-parameters are worth to learners that begin anew on held-out tasks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maml_rl.core.types import Memory, Meta
+from maml_rl.rl.online.lives import Lives
+from maml_rl.rl.sampling.seeds import StepSeeds
+from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure, Progress
+
+__all__ = ["LifetimeOptions", "segments"]
+
+_WINDOW = 10  # rollouts between two measurements
+
+
+@dataclass(frozen=True)
+class LifetimeOptions(EvaluationOptions):
+    """How hyper-parameters are evaluated: learners begin anew with those that the run has learned, which stay.
+
+    Attributes:
+        steps: segments of a lifetime behind the first one; 10 where nothing is given.
+        tasks: held-out tasks, on each of which a learner begins for every lifetime of the run; 5 where nothing is
+            given.
+        updates: of a segment; each measures their mean.
+    """
+
+    updates: int = 100
+
+    @classmethod
+    def least(cls) -> dict[str, int]:
+        """The least value of each option that is a number."""
+        return {**super().least(), "updates": 1}
+
+
+def segments(
+    lives: Lives,
+    theta: Meta,
+    memory: Memory,
+    seeds: Callable[[int], StepSeeds],
+    measure: Callable[[Tensor, Memory], Tensor],
+    options: LifetimeOptions,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Means over each segment of what is measured in each lifetime, [K + 1, N].
+
+    Args:
+        lives: N lifetimes that have not begun.
+        theta: their hyper-parameters, which stay.
+        memory: where the learners stand.
+        seeds: ``seeds(window)`` are those of a window's rollouts.
+        measure: ``measure(rewards [N, ...], carry)`` of a window, [N].
+        options: resolved ones.
+        progress: called after each segment.
+    """
+    environments, window, values = lives.start(seeds(0)(0)), 0, []
+    count = (options.steps or 0) + 1
+    for segment in range(count):
+        sums, left = torch.zeros(len(lives.tasks), dtype=torch.float64), options.updates
+        while left:
+            rollouts, window = min(_WINDOW, left), window + 1
+            lived, environments = lives.window(theta, memory, environments, seeds(window), rollouts)
+            memory, finite = lives.collector.lived_on(theta, memory, lived)
+            measured = measure(lived.data.rewards, memory["carry"]).double().cpu()
+            sums += rollouts * torch.where(finite.cpu(), measured, torch.nan)
+            left -= rollouts
+        values.append((sums / options.updates).numpy())
+        if progress is not None:
+            progress(segment + 1, count)
+    return np.stack(values)
+
+
+def evaluation_of(
+    values: np.ndarray, lives: Lives, tasks: int, measure: Measure, settings: dict[str, object], updates: int
+) -> Evaluation:
+    """The evaluation of values [K + 1, N] in lifetimes of which so many tasks come first, for each of the run's."""
+    repeated = values.reshape(len(values), -1, tasks).transpose(0, 2, 1)
+    return Evaluation(
+        measure,
+        repeated,
+        list(lives.tasks[:tasks]),
+        "segments",
+        f"{repeated.shape[-1]} learned lifetimes each, segments of {updates} updates",
+        settings,
+    )

@@ -1,0 +1,91 @@
+"""The metrics of lifetimes that are lived side by side: means over seeds with intervals, for each setting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from maml_rl.systems.meta_gradient_config import Config
+from maml_rl.systems.system import MetricRoles, Metrics
+
+__all__ = ["Columns", "roles_of"]
+
+_LISTED = 32
+"""Lifetimes up to this many have a column of their own."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of metrics for S settings with L seeds each; lifetime s L + l is seed l of setting s.
+
+    Attributes:
+        settings: what each setting is called; one setting needs no name.
+        seeds: L.
+    """
+
+    settings: Sequence[str]
+    seeds: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Columns":
+        """Those of a configuration: settings are called by what differs between them."""
+        settings = config.settings
+        varied = [name for name in settings[0] if len({setting[name] for setting in settings}) > 1]
+        return cls([" ".join(f"{name}={setting[name]:g}" for name in varied) for setting in settings], config.seeds)
+
+    def names(self, name: str) -> list[str]:
+        """The columns of the means of a quantity: over all lifetimes, and over those of each setting."""
+        return [name] if len(self.settings) == 1 else [name, *[f"{name} {setting}" for setting in self.settings]]
+
+    def of_lifetimes(self, name: str) -> list[str]:
+        """The columns of a quantity's sum in each lifetime; none where there are many."""
+        count = len(self.settings) * self.seeds
+        return [f"{name}_of_{index}" for index in range(count)] if 1 < count <= _LISTED else []
+
+    def means(self, name: str, values: Tensor) -> Metrics:
+        """Mean and half the width of the 95% interval, 1.96 s / sqrt(L), of values [N], or of each entry of [N, I]."""
+        if values.dim() == 2:
+            entries = [self.means(f"{name}_{index}", values[:, index]) for index in range(values.shape[1])]
+            return {column: value for entry in entries for column, value in entry.items()}
+        grouped = values.double().view(len(self.settings), self.seeds)
+        groups = [grouped.reshape(-1), *grouped] if len(grouped) > 1 else [grouped[0]]
+        metrics: Metrics = {}
+        for column, group in zip(self.names(name), groups, strict=True):
+            metrics[column] = float(group.mean())
+            if self.seeds > 1 and len(group) == self.seeds:
+                metrics[f"{column}_interval95"] = float(1.96 * group.std() / len(group) ** 0.5)
+        return metrics
+
+    def sums(self, name: str, values: Tensor, before: Tensor) -> Metrics:
+        """What values [N] add to sums that stood at `before` [N]: means, the intervals of the sums, and each."""
+        means, sums = self.means(name, values), self.means(name, values + before)
+        metrics = {column: sums[column] if column.endswith("_interval95") else means[column] for column in means}
+        return {**metrics, **dict(zip(self.of_lifetimes(name), values.tolist(), strict=False))}
+
+    def totals(self, name: str) -> list[str]:
+        """The columns of `sums` that are to be summed up."""
+        return [*self.names(name), *self.of_lifetimes(name)]
+
+
+def roles_of(config: Config, columns: Columns, entries: Mapping[str, int], predicts: bool) -> MetricRoles:
+    """What the metrics are for.
+
+    Args:
+        config: of the run.
+        columns: their names.
+        entries: of each learned hyper-parameter: how many a table has, 0 for a number.
+        predicts: whether the error of values is what counts, and not reward.
+    """
+    panels: dict[str, tuple[str, ...]] = {}
+    for name, count in entries.items():
+        each = [name] if not count else [f"{name}_{index}" for index in range(count)]
+        panels[name.replace("_", " ")] = tuple(column for entry in each for column in columns.names(entry))
+    learned = "value_error" if predicts else "reward"
+    panels[learned.replace("_", " ")] = tuple(columns.names(learned))
+    return MetricRoles(
+        selection="score",
+        learning_curve=learned,
+        totals=("env_steps", *columns.totals("cumulative_reward")),
+        groups={**dict.fromkeys(config.learned, "hyperparameters"), "reward": "reward", "cumulative": "reward"},
+        schedules=panels,
+    )

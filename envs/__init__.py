@@ -16,6 +16,7 @@ register("Walker2dRandParams-v0", "envs.random_parameters:walker_2d_rand_params"
 register("HopperRandParams-v0", "envs.random_parameters:hopper_rand_params")
 register("Bandit-v0", "envs.bandit:bandit")
 register("TabularMDP-v0", "envs.tabular_mdp:tabular_mdp")
+register("NoisyChain-v0", "envs.noisy_chain:noisy_chain")
 register("TwoColours-v0", "envs.two_colours:two_colours")
 
 gym.register("MetaWorldML1-v0", entry_point="envs.meta_world:MetaWorldTasks", kwargs={"benchmark": "ML1"})

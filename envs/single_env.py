@@ -51,6 +51,10 @@ class SingleTaskEnv(gym.Env[Array, Any]):
         """Expected returns of `steps` steps to compare others with, such as the optimum; empty where none are known."""
         return self.distribution.reference_returns(task, steps)
 
+    def state_values(self, task: Task) -> tuple[Array, Array] | None:
+        """Observations of all states [S, O] and the expected undiscounted return from each, [S]; None if unknown."""
+        return None if self.distribution.state_values is None else self.distribution.state_values(task)
+
     def set_task(self, task: Task) -> None:
         """Makes `task` the next reset's; ends the episode.
 

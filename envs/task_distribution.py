@@ -79,6 +79,8 @@ class TaskDistribution:
         references: (task, steps) -> expected returns to compare others with, by name: "optimal", "random".
         rendered_states: how many of the latest states `render` is given; all of the episode's where nothing is said.
             Episodes of millions of steps need it, for these states are kept in memory.
+        state_values: task -> observations of all states [S, O] and the expected undiscounted return from each, [S],
+            where they are known. They hold for episodes that are not truncated.
     """
 
     name: str
@@ -93,6 +95,7 @@ class TaskDistribution:
     render: Callable[[Array, Task], NDArray[np.uint8]]
     references: Callable[[Task, int], dict[str, float]] | None = None
     rendered_states: int | None = None
+    state_values: Callable[[Task], tuple[Array, Array]] | None = None
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks, each parameter from its range and independent of the others."""

@@ -73,6 +73,10 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         """Expected returns of `steps` steps to compare others with, such as the optimum; empty where none are known."""
         return self.distribution.reference_returns(task, steps)
 
+    def state_values(self, task: Task) -> tuple[Array, Array] | None:
+        """Observations of all states [S, O] and the expected undiscounted return from each, [S]; None if unknown."""
+        return None if self.distribution.state_values is None else self.distribution.state_values(task)
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task; ends all episodes.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = [
     "HasHorizon",
     "HasReferenceReturns",
+    "HasStateValues",
     "HasTasks",
     "Task",
     "TaskEnv",
@@ -88,6 +89,18 @@ class HasReferenceReturns(Protocol):
 
     def reference_returns(self, task: Task, steps: int) -> dict[str, float]:
         """Expected returns of `steps` steps by name, such as "optimal" and "random"; empty where none are known."""
+
+
+@runtime_checkable
+class HasStateValues(Protocol):
+    """An environment, or a vector of them, that may know the true values of a task's states.
+
+    Learners of values are held against them. Having the method promises nothing: it returns None where values are not
+    known.
+    """
+
+    def state_values(self, task: Task) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Observations of all states [S, O] and the expected undiscounted return from each, [S]; None if unknown."""
 
 
 @runtime_checkable

@@ -9,7 +9,15 @@ from gymnasium.vector import VectorEnv, VectorObservationWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from maml_rl.rl.environments.task_env import HasTasks, Task, TaskEnv, VectorTaskEnv, plain_task, task_env_of
+from maml_rl.rl.environments.task_env import (
+    HasStateValues,
+    HasTasks,
+    Task,
+    TaskEnv,
+    VectorTaskEnv,
+    plain_task,
+    task_env_of,
+)
 
 __all__ = ["TaskAwareObservation", "VectorTaskAwareObservation", "task_numbers"]
 
@@ -55,6 +63,10 @@ class TaskAwareObservation(gym.ObservationWrapper[NDArray[Any], Any, NDArray[Any
         """The observation with the task's numbers behind it, [O + D]."""
         return _appended(np.asarray(observation), self._numbers)
 
+    def state_values(self, task: Task) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Observations of all states [S, O + D] and the value of each, [S]; None if unknown."""
+        return _values_with_numbers(self.unwrapped, task)
+
 
 class VectorTaskAwareObservation(VectorObservationWrapper):  # type: ignore[type-arg]  # not generic in old versions
     """A native `VectorTaskEnv` whose observations, [n, O], are followed by the numbers of each one's task: [n, O + D].
@@ -81,6 +93,10 @@ class VectorTaskAwareObservation(VectorObservationWrapper):  # type: ignore[type
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks."""
         return self.env.sample_tasks(count, rng)
+
+    def state_values(self, task: Task) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Observations of all states [S, O + D] and the value of each, [S]; None if unknown."""
+        return _values_with_numbers(self.env, task)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each sub-environment its task."""
@@ -110,6 +126,14 @@ class VectorTaskAwareObservation(VectorObservationWrapper):  # type: ignore[type
 def _first_numbers(tasks: TaskEnv | VectorTaskEnv) -> NDArray[np.float64]:
     (task,) = tasks.sample_tasks(1, np.random.default_rng(0))
     return task_numbers(plain_task(task))
+
+
+def _values_with_numbers(env: Any, task: Task) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    known = env.state_values(task) if isinstance(env, HasStateValues) else None
+    if known is None:
+        return None
+    observations, values = known
+    return _appended(observations, np.tile(task_numbers(task), (len(observations), 1))), values
 
 
 def _rows(tasks: Sequence[Task], size: int) -> NDArray[np.float64]:

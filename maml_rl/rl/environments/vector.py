@@ -240,6 +240,11 @@ class SingleTaskEnvs:
         """Draws `count` tasks, in this process."""
         return task_env_of(self._drawing).sample_tasks(count, rng)
 
+    def state_values(self, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
+        """Observations of all states [S, O] and the expected return from each, [S]; None where they are not known."""
+        drawing = self._drawing
+        return drawing.get_wrapper_attr("state_values")(task) if drawing.has_wrapper_attr("state_values") else None
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Gives each environment its task."""
         with _quiet_workers(self._envs):

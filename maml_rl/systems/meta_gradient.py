@@ -4,35 +4,38 @@ that never starts afresh (Xu et al., 2018; bootstrapped: Flennerhag et al., 2021
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 from tqdm import tqdm
 
-from maml_rl.core.estimators import Carry, Estimator, Lifetimes, bootstrapped, decayed_trace, present, truncated_unroll
+from maml_rl.core.estimators import Carry, Estimator, Lifetimes, bootstrapped, decayed_trace, truncated_unroll
 from maml_rl.core.meta_optimisers import adam
 from maml_rl.core.schedules import constant
 from maml_rl.core.tree import map_tree, place
 from maml_rl.core.types import Memory, Meta
-from maml_rl.rl.environments.task_env import Task
+from maml_rl.rl.environments.task_env import HasStateValues, task_env_of
 from maml_rl.rl.environments.vector import EnvironmentConfig, held_out, make_single
 from maml_rl.rl.online.actor_critic import actor_critic
-from maml_rl.rl.online.collect import Collector, Window
+from maml_rl.rl.online.collect import Window
 from maml_rl.rl.online.hyperparameters import FIXED, hyperparameter
 from maml_rl.rl.online.learner import OnlineLearner, OwnParameters
+from maml_rl.rl.online.lives import Lives
 from maml_rl.rl.policies import policy_for
-from maml_rl.rl.sampling import sampler as sampling
+from maml_rl.rl.sampling.sampler import Sampler
 from maml_rl.rl.sampling.seeds import StepSeeds, drawing_seed, task_seeds
 from maml_rl.systems import system
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
 from maml_rl.systems.meta_gradient_config import Config
-from maml_rl.systems.meta_gradient_evaluation import LifetimeOptions, evaluated
-from maml_rl.systems.meta_gradient_metrics import Measured, measured, roles_of
+from maml_rl.systems.meta_gradient_evaluation import LifetimeOptions, evaluation_of, segments
+from maml_rl.systems.meta_gradient_metrics import Columns, roles_of
 from maml_rl.systems.settings import device_of, generator_of
 from maml_rl.systems.system import Metrics, State
 
@@ -61,14 +64,13 @@ class System(system.System[Config, LifetimeOptions]):
         self.tasks_name, self.count = config.environment.id, config.seeds * len(config.settings)
         self.held_out_environment = held_out(config.environment)
         env = make_single(self.held_out_environment)
-        self.observations, self.actions = gym.spaces.flatdim(env.observation_space), env.action_space
-        self.predicts = getattr(self.actions, "n", 0) == 1 and knows_values(env)
-        self.learner = self._learner(policy_for(config.policy, env.observation_space, env.action_space))
+        self.predicts, self.learner = _knows_values(env), self._learner(env.observation_space, env.action_space)
+        observations = gym.spaces.flatdim(env.observation_space)
         env.close()
         self.measure = _PREDICTION if self.predicts else _CONTROL
         self.columns = Columns.of(config)
         tables = {name: config.hyperparameters[name].learned == "table" for name in config.learned}
-        entries = {name: self.observations if table else 0 for name, table in tables.items()}
+        entries = {name: observations if table else 0 for name, table in tables.items()}
         self.roles = roles_of(config, self.columns, entries, self.predicts)
         self._lifetimes = self._side_by_side(self.count)
         self._estimator, self._optimiser = self._made_estimator(), adam(constant(config.meta.learning_rate))
@@ -123,25 +125,154 @@ class System(system.System[Config, LifetimeOptions]):
 
     def iterate(self, state: State, iteration: int) -> tuple[State, Metrics]:
         """A window of rollouts and one meta-update: the next state, and metrics of the window."""
-        began, meta, theta = perf_counter(), state["meta"], {**state["meta"], FIXED: state["fixed"]}
+        began, meta, optimiser = perf_counter(), state["meta"], state["optimiser"]
+        theta = {**meta, FIXED: state["fixed"]}
+        seeds = self._seeds(_TRAINING, iteration + 1)
         window, environments = self.lives.window(
-            theta, state["lifetimes"], state["environments"], self._seeds(_TRAINING, iteration + 1), self._rollouts
+            theta, state["lifetimes"], state["environments"], seeds, self._estimator.steps
         )
-        sampled = perf_counter()
-        optimiser, memory, finite, told = state["optimiser"], *self._learned(theta, state["lifetimes"], window, iteration)
+        sampled, told = perf_counter(), {}
         if meta:
-            gradient = {group: told.gradient[group] for group in meta}
+            generator = self._generator(_ESTIMATES, iteration + 1)
+            estimate = self._estimator.estimate(theta, state["lifetimes"], window.data, generator)
+            gradient = {group: estimate.gradient[group] for group in meta}
             update = self._optimiser.update(meta, optimiser, lambda _: (gradient, ()), iteration)
-            meta, optimiser = update.meta, update.memory
-        rewards = window.data.rewards
-        gained = rewards.flatten(1).sum(1).double().cpu()
-        metrics = {}
+            meta, optimiser, lifetimes, finite = update.meta, update.memory, estimate.memory, estimate.losses.isfinite()
+            told = {name: value for name, value in estimate.metrics.items() if name != "finished"}
+        else:
+            lifetimes, finite = self.lives.collector.lived_on(theta, state["lifetimes"], window)
+        _tell(iteration, finite)
+        updated, rewards = perf_counter(), window.data.rewards
+        metrics = {
+            **self._measured(theta, window, lifetimes),
+            **self.columns.means("reward", rewards.flatten(1).mean(1)),
+            **self.columns.sums("cumulative_reward", _sums(rewards), state["sums"]),
+            **told,
+            "diverged": float((~finite).sum()),
+            "env_steps": float(rewards[0].numel()),
+            "sampling_s": sampled - began,
+            "meta_update_s": updated - sampled,
+            "steps_per_s": rewards.numel() / (updated - began),
+        }
+        metrics["score"] = -metrics["value_error"] if self.predicts else metrics["reward"]
         following = {
             "meta": meta,
             "fixed": state["fixed"],
             "optimiser": optimiser,
-            "lifetimes": memory,
+            "lifetimes": lifetimes,
             "environments": environments,
-            "sums": state["sums"] + gained,
+            "sums": state["sums"] + _sums(rewards),
         }
         return following, metrics
+
+    def resolve(self, options: LifetimeOptions) -> LifetimeOptions:
+        """The options with 10 segments behind the first and 5 tasks where nothing is given."""
+        steps = 10 if options.steps is None else options.steps
+        return replace(options, steps=steps, tasks=5 if options.tasks is None else options.tasks)
+
+    def evaluate(
+        self, states: Sequence[State], options: LifetimeOptions, progress: Progress | None = None
+    ) -> Evaluation:
+        """Learners that begin anew on held-out tasks, with the hyper-parameters of each lifetime of the run."""
+        tasks = options.tasks or 0
+        count = tasks * self.count
+        theta = place({**states[0]["meta"], FIXED: states[0]["fixed"]}, self.device)
+        theta = map_tree(lambda leaf: leaf.repeat_interleave(tasks, 0), theta)
+        sampler = self._sampler(self.held_out_environment, count)
+        try:
+            drawn = sampler.stepper.draw_tasks(drawing_seed(options.seed, _EVALUATION, 0))[:tasks]
+            lifetimes = self._side_by_side(count)
+            lives = Lives(self.learner, lifetimes, sampler, drawn * self.count, self.config.rollout)
+            generator = generator_of(options.seed, _EVALUATION)
+            memory = truncated_unroll(self.learner.problem(), lifetimes, 1).init(theta, generator)
+            values = segments(
+                lives,
+                theta,
+                memory,
+                lambda window: lambda step: task_seeds(options.seed, _EVALUATION, window, step, count),
+                self._value_errors(lives, lifetimes)
+                if self.predicts
+                else lambda rewards, _: rewards.flatten(1).mean(1),
+                options,
+                progress,
+            )
+        finally:
+            sampler.close()
+        environment = self.held_out_environment
+        settings = {"environment": environment.id, "arguments": environment.arguments, "updates": options.updates}
+        return evaluation_of(values, drawn, self.measure, settings, options.updates)
+
+    def _learner(self, observations: gym.Space[Any], actions: gym.Space[Any]) -> OnlineLearner:
+        config, size = self.config, gym.spaces.flatdim(observations)
+        own = [hyperparameter(name, each, size, config.memory) for name, each in config.hyperparameters.items()]
+        agent = actor_critic(policy_for(config.policy, observations, actions), size, config.critic)
+        return OnlineLearner(agent, OwnParameters(*own), config.learner, config.meta.loss, config.memory, self.dtype)
+
+    def _made_estimator(self) -> Estimator:
+        meta, problem, lifetimes = self.config.meta, self.learner.problem(), self._lifetimes
+        if meta.estimator == "trace":
+            return decayed_trace(problem, lifetimes, meta.rollouts, meta.decay)
+        if meta.estimator == "bootstrapped":
+            target = self.learner.descend, self.learner.match
+            return bootstrapped(problem, lifetimes, meta.rollouts, meta.target_rollouts, *target)
+        return truncated_unroll(problem, lifetimes, meta.rollouts)
+
+    def _measured(self, theta: Meta, window: Window, memory: Memory) -> Metrics:
+        """Hyper-parameters in the window's last rollout, and the error of values behind it."""
+        last = map_tree(lambda leaf: leaf[:, -1], window.data)
+        with torch.no_grad():
+            quantities = self._reported(theta, window.last, last)
+            if self.predicts:
+                quantities["value_error"] = self._errors(window.data.rewards, memory["carry"])
+        return {name: value for quantity in quantities.items() for name, value in self.columns.means(*quantity).items()}
+
+    @cached_property
+    def _errors(self) -> Callable[[Tensor, Carry], Tensor]:
+        return self._value_errors(self.lives, self._lifetimes)
+
+    def _value_errors(self, lives: Lives, lifetimes: Lifetimes) -> Callable[[Tensor, Carry], Tensor]:
+        """``errors(rewards, carry)``: root mean square over states of v - V in each lifetime, [N]."""
+        known = lives.sampler.stepper.envs
+        assert isinstance(known, HasStateValues)
+        each = [known.state_values(task) for task in lives.tasks]
+        seen, true = (torch.as_tensor(np.stack(part)).to(self.device, self.dtype) for part in zip(*each, strict=True))
+        values = torch.func.vmap(self.learner.agent.values)
+        return lambda rewards, carry: (values(carry["params"], seen) - true).square().mean(-1).sqrt()
+
+    def _side_by_side(self, count: int) -> Lifetimes:
+        config = self.config
+        return Lifetimes(
+            count, sys.maxsize, staggered=False, loss_limit=config.loss_limit, apart=True, traced=config.traced
+        )
+
+    def _sampler(self, environment: EnvironmentConfig, count: int) -> Sampler:
+        return Sampler(environment, count, self.config.environments, self.device, self.dtype)
+
+    def _seeds(self, stream: int, iteration: int) -> StepSeeds:
+        """Of each rollout; the same in every setting."""
+        config = self.config
+        return lambda step: task_seeds(config.seed, stream, iteration, step, config.seeds) * len(config.settings)
+
+    def _generator(self, stream: int, iteration: int) -> torch.Generator:
+        (word,) = SeedSequence([self.config.seed, stream, iteration]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+
+
+def _sums(rewards: Tensor) -> Tensor:
+    """Each lifetime's reward, [N]."""
+    return rewards.flatten(1).double().sum(1).cpu()
+
+
+def _tell(iteration: int, finite: Tensor) -> None:
+    wrong = (~finite).nonzero().flatten().tolist()
+    if wrong:
+        tqdm.write(f"warning: iteration {iteration}: lifetimes {wrong} diverged; they begin anew.")
+
+
+def _knows_values(env: gym.Env) -> bool:
+    """Whether there is nothing to decide, and the environment says what is to be predicted."""
+    known, actions = env.unwrapped, env.action_space
+    if not (isinstance(actions, gym.spaces.Discrete) and actions.n == 1 and isinstance(known, HasStateValues)):
+        return False
+    (task,) = task_env_of(env).sample_tasks(1, np.random.default_rng(0))
+    return known.state_values(task) is not None

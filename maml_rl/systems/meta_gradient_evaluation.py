@@ -1,6 +1,6 @@
 """What learned hyper-parameters are worth to learners that begin anew on held-out tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from maml_rl.core.types import Memory, Meta
+from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.online.lives import Lives
 from maml_rl.rl.sampling.seeds import StepSeeds
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure, Progress
 
-__all__ = ["LifetimeOptions", "segments"]
+__all__ = ["LifetimeOptions", "evaluation_of", "segments"]
 
 _WINDOW = 10  # rollouts between two measurements
 
@@ -74,14 +75,14 @@ def segments(
 
 
 def evaluation_of(
-    values: np.ndarray, lives: Lives, tasks: int, measure: Measure, settings: dict[str, object], updates: int
+    values: np.ndarray, tasks: Sequence[Task], measure: Measure, settings: Mapping[str, object], updates: int
 ) -> Evaluation:
-    """The evaluation of values [K + 1, N] in lifetimes of which so many tasks come first, for each of the run's."""
-    repeated = values.reshape(len(values), -1, tasks).transpose(0, 2, 1)
+    """The evaluation of values [K + 1, N] in lifetimes: all tasks under the run's first lifetime, then the next."""
+    repeated = values.reshape(len(values), -1, len(tasks)).transpose(0, 2, 1)
     return Evaluation(
         measure,
         repeated,
-        list(lives.tasks[:tasks]),
+        list(tasks),
         "segments",
         f"{repeated.shape[-1]} learned lifetimes each, segments of {updates} updates",
         settings,

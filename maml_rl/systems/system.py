@@ -105,6 +105,7 @@ class MetricRoles(NamedTuple):
     totals: tuple[str, ...] = ()
     gain: Gain | None = None
     groups: Mapping[str, str] = {}  # never changed
+    schedules: Mapping[str, tuple[str, ...]] = {}
 
 
 class Scene(NamedTuple):

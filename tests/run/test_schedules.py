@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
@@ -13,7 +14,7 @@ from scipy import stats
 from maml_rl.run import schedules
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.progress import read_columns, read_progress
-from maml_rl.run.report import comparison
+from maml_rl.run.report import comparison, pictures
 from maml_rl.run.report.gather import gather
 from maml_rl.run.report.groups import grouped
 from maml_rl.run.report.section import Chart
@@ -118,6 +119,17 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_but_itself(tmp_path: Path)
     assert len(progress.rows) == folder.load("last")["iteration"] == 3
 
 
+def test_numbers_that_diverged_leave_the_others_readable(tmp_path: Path) -> None:
+    run = _trained(tmp_path / "run", Config(iterations=5, states=2))
+    head, *lines = (run / "progress.csv").read_text().splitlines()
+    names, rows = head.split(","), [line.split(",") for line in lines]
+    rows[1][names.index("discount")] = rows[2][names.index("discount_interval95")] = "inf"
+    for row in rows:
+        row[names.index("discount_0_interval95")] = "nan"
+    (run / "progress.csv").write_text("\n".join([head, *map(",".join, rows), ""]))
+    assert draw_schedules(run, read_columns(run)) == run / "schedules.png"
+
+
 def test_runs_that_count_nothing_are_drawn_over_meta_iterations(tmp_path: Path, figures: list[Figure]) -> None:
     run = _trained(tmp_path / "run", Config(iterations=3))
     assert draw_schedules(run, read_columns(run)._replace(totals=()))
@@ -210,19 +222,18 @@ def test_groups_have_dashes_and_quantities_colours(tmp_path: Path) -> None:
     assert of_states.note == "Colours tell the quantities apart, dashes the groups."
 
 
-def test_learning_curves_have_the_bands_of_single_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_curves_have_the_bands_of_single_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[Figure]
+) -> None:
     folders = [_trained(tmp_path / str(seed), Config(iterations=3, seed=seed)) for seed in (1, 2)]
     folders.append(_trained(tmp_path / "other", Config(iterations=3, target=0.8)))
-    drawn = list[Any]()
-
-    def keep(curves: Any, path: Path) -> Path:
-        drawn.extend(curves)
-        return path
-
-    monkeypatch.setattr(comparison, "draw_learning", keep)
+    monkeypatch.setattr(pictures, "save_figure", schedules.save_figure)
     comparison.compare(folders, tmp_path / "out")
-    assert [(curve.name, curve.widths is None) for curve in drawn] == [("1", True), ("2", True), ("other", False)]
-    np.testing.assert_allclose(drawn[2].widths, 0.5)
+    for axes in figures[-1].axes:
+        assert [line.get_label() for line in axes.lines] == ["1", "2", "other"]
+        (band,) = axes.collections
+        assert band.get_facecolor()[0, :3].tolist() == pytest.approx(to_rgb(axes.lines[2].get_color()))
+        assert band.get_paths()[0].get_extents().intervaly.tolist() == [0.5, 5.5]
     learning = next(each for each in sections(grouped(gather(folders).runs)) if each.title == "Learning")
     own = [band for band in _bands(learning.charts[0]) if band.legendgroup == "1"]
     np.testing.assert_allclose(own[0].y[:6], [1.5, 5.5, 2.5, 1.5, 4.5, 0.5])

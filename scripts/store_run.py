@@ -19,10 +19,11 @@ import yaml
 from numpy.typing import NDArray
 
 from maml_rl.run.cli import exit_code, settings_of
-from maml_rl.run.compare import read_adaptation, read_columns, read_progress
+from maml_rl.run.compare import read_adaptation
 from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import interval
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.progress import read_columns, read_progress
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_ROWS = 100

@@ -1,7 +1,5 @@
 """What run folders say of themselves: learning curves, seconds, and evaluations on held-out tasks."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,56 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maml_rl.run.errors import UsageError
+from maml_rl.run.progress import CurveColumns, damaged, measure_of, read_columns, read_progress
 from maml_rl.systems.evaluation import Measure
 from maml_rl.systems.system import is_time
 
 __all__ = [
     "Adaptation",
-    "CurveColumns",
     "Learning",
-    "Progress",
     "learning_of",
     "read_adaptation",
-    "read_columns",
     "read_learning",
-    "read_progress",
     "require_alike",
     "seconds_by_part",
 ]
 
 Array = NDArray[np.float64]
-
-
-class Progress(NamedTuple):
-    """What a `progress.csv` holds.
-
-    Attributes:
-        rows: its columns by name, a dictionary a row.
-        half_written: whether a last row was left out because its writing was interrupted.
-    """
-
-    rows: list[dict[str, float]]
-    half_written: bool
-
-
-class CurveColumns(NamedTuple):
-    """What a `metrics.json` says of the columns of `progress.csv`.
-
-    Attributes:
-        system: name of the system that wrote them.
-        measure: what its evaluations measure, and which direction is better.
-        learning_curve: the column that is drawn over training.
-        totals: columns that are summed up from the run's beginning, such as environment steps.
-    """
-
-    system: str
-    measure: Measure
-    learning_curve: str
-    totals: tuple[str, ...]
+_INTERVAL = "_interval95"  # ends the name of half the width of a metric's 95% interval over the run's seeds
 
 
 class Learning(NamedTuple):
-    """A run's learning curve, P points long.
+    """A run's learning curve, or the course of another metric over training, P points long.
 
     Attributes:
         name: what the run is called.
@@ -70,6 +38,8 @@ class Learning(NamedTuple):
         iterations: done at each point, [P].
         minutes: spent until then, [P].
         totals: what was summed up until then, by column, each [P].
+        widths: half of the 95% intervals over the seeds of a run that holds several, [P], nan where not known; None
+            where the run reports none.
     """
 
     name: str
@@ -79,6 +49,7 @@ class Learning(NamedTuple):
     iterations: Array
     minutes: Array
     totals: Mapping[str, Array] = {}  # never changed
+    widths: Array | None = None
 
     @property
     def label(self) -> str:
@@ -121,46 +92,6 @@ class Adaptation(NamedTuple):
     settings: Mapping[str, Any] = {}
 
 
-def read_progress(folder: Path) -> Progress | None:
-    """The rows of the folder's `progress.csv`; None if it has none.
-
-    Raises:
-        UsageError: the file is damaged.
-    """
-    path = folder / "progress.csv"
-    if not path.is_file():
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a line without an end is not wholly written
-        lines = list(csv.DictReader(io.StringIO(whole, newline="")))
-        rows = [{key: float(value) for key, value in line.items()} for line in lines if None not in line.values()]
-        if (np.diff([row["iteration"] for row in rows], prepend=-1) <= 0).any():
-            raise ValueError("its iterations do not go up")
-    except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
-        raise _damaged(path, error) from error
-    return Progress(rows, len(whole) < len(text) or len(rows) < len(lines))
-
-
-def read_columns(folder: Path) -> CurveColumns:
-    """What the folder's `metrics.json` says of its `progress.csv`.
-
-    Raises:
-        UsageError: there is no such file, as in runs of older versions, or it is damaged.
-    """
-    path = folder / "metrics.json"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} has a progress.csv and no metrics.json: the run was made by an older version, train it again."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        totals = tuple(str(name) for name in content.get("totals", ()))
-        return CurveColumns(str(content["system"]), _measure(content), str(content["learning_curve"]), totals)
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
 def read_learning(folder: Path, name: str) -> Learning | None:
     """The learning curve in the folder's `progress.csv`; None if it has none, or no point of one yet.
 
@@ -191,8 +122,9 @@ def learning_of(rows: Sequence[Mapping[str, float]], columns: CurveColumns, name
     seconds += _finite([row.get("validation_s", 0.0) for row in rows])
     totals = {column: np.array([row[column] for row in rows])[known] for column in columns.totals}
     minutes = seconds.cumsum() / 60
-    measure, column = columns.measure, columns.learning_curve
-    return Learning(name, measure, column, values[known], iterations[known], minutes[known], totals)
+    measure, column, interval = columns.measure, columns.learning_curve, f"{columns.learning_curve}{_INTERVAL}"
+    widths = np.array([row[interval] for row in rows])[known] if interval in rows[0] else None
+    return Learning(name, measure, column, values[known], iterations[known], minutes[known], totals, widths)
 
 
 def seconds_by_part(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -233,7 +165,7 @@ def read_adaptation(folder: Path, name: str) -> Adaptation | None:
         means, widths = _means_and_intervals(content)
         return Adaptation(
             name,
-            _measure(content),
+            measure_of(content),
             means,
             widths,
             str(content["axis"]),
@@ -250,7 +182,7 @@ def read_adaptation(folder: Path, name: str) -> Adaptation | None:
     except UsageError:
         raise
     except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def require_alike(learning: Sequence[Learning], adaptation: Sequence[Adaptation]) -> None:
@@ -260,13 +192,6 @@ def require_alike(learning: Sequence[Learning], adaptation: Sequence[Adaptation]
     if len(measures) > 1:
         listed = ", ".join(f"{measure} in {name}" for measure, name in measures.items())
         raise UsageError(f"these runs cannot be compared, they measure different things: {listed}.")
-
-
-def _measure(content: Mapping[str, Any]) -> Measure:
-    name, higher_is_better = content["measure"], content["higher_is_better"]
-    if not isinstance(name, str) or not isinstance(higher_is_better, bool):
-        raise ValueError("its measure is not a name and a direction")
-    return Measure(name, higher_is_better, str(content.get("label", "")), int(content.get("digits", 4)))
 
 
 def _means_and_intervals(content: Mapping[str, Any]) -> tuple[Array, Array]:
@@ -286,7 +211,3 @@ def _seconds(row: Mapping[str, float]) -> float:
 def _finite(values: Sequence[float]) -> Array:
     """The numbers, with 0 for those that are not known."""
     return np.nan_to_num(np.array(values, float), posinf=0.0, neginf=0.0)
-
-
-def _damaged(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path} is damaged ({type(error).__name__}: {error}).")

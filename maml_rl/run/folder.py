@@ -128,7 +128,7 @@ class RunFolder:
 
 
 def _metrics_meaning(registered: Registered, system: System[Any, Any]) -> dict[str, Any]:
-    """Which column of `progress.csv` is the learning curve, and what it measures."""
+    """What the columns of `progress.csv` are for, what is measured, and on which tasks."""
     return {
         "system": registered.name,
         "measure": system.measure.name,
@@ -137,6 +137,8 @@ def _metrics_meaning(registered: Registered, system: System[Any, Any]) -> dict[s
         "digits": system.measure.digits,
         "learning_curve": system.roles.learning_curve,
         "totals": list(system.roles.totals),
+        "schedules": {title: list(names) for title, names in system.roles.schedules.items()},
+        "tasks_name": system.tasks_name,
     }
 
 

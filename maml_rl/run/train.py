@@ -12,7 +12,9 @@ from maml_rl.run.checkpoint import fitted
 from maml_rl.run.errors import RunFault, told
 from maml_rl.run.folder import RunFolder
 from maml_rl.run.interrupts import Interrupts
+from maml_rl.run.progress import CurveColumns
 from maml_rl.run.records import Records
+from maml_rl.run.schedules import PICTURE, draw_schedules
 from maml_rl.run.training_run import TrainingRun
 from maml_rl.systems.system import Gain, MetricRoles, Metrics, State, System, is_time
 
@@ -25,7 +27,8 @@ def train(run: TrainingRun, say: Callable[[str], None] = tqdm.write) -> bool:
     """Runs meta-iterations to the configuration's number, with a checkpoint `last` after each report, and the `best`.
 
     `best` is the state with the highest selection metric: where `iterate` reports it, it is that of the state before
-    its update, whose own data it speaks of; where `validate` does, that of the state after.
+    its update, whose own data it speaks of; where `validate` does, that of the state after. In the end, or where
+    training was interrupted or broke, `schedules.png` shows the courses of the metrics that `roles.schedules` names.
 
     Args:
         run: what to train, from its initial state, or from the folder's `last` where there is none.
@@ -78,7 +81,23 @@ def train(run: TrainingRun, say: Callable[[str], None] = tqdm.write) -> bool:
         except RunFault:
             folder.save("last", progress.content())
             raise
+        finally:
+            _draw_schedules(system, folder, say)
     return True
+
+
+def _draw_schedules(system: System[Any, Any], folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Draws the schedules that the system declares; what goes wrong with it is told, and breaks nothing."""
+    roles = system.roles
+    if not roles.schedules:
+        return
+    try:
+        draw_schedules(
+            folder.path,
+            CurveColumns(folder.system.name, system.measure, roles.learning_curve, roles.totals, roles.schedules),
+        )
+    except Exception as error:  # whatever a library of pictures may raise, the run itself is saved
+        say(f"warning: {PICTURE} could not be drawn: {told(error)}")
 
 
 class _Row(NamedTuple):
@@ -204,6 +223,7 @@ def _require_roles(roles: MetricRoles, reported: Metrics) -> None:
         ("selection", [roles.selection]),
         ("learning_curve", [roles.learning_curve]),
         ("totals", roles.totals),
+        *(("schedules", names) for names in roles.schedules.values()),
     ):
         for name in names:
             if name not in reported:

@@ -98,6 +98,9 @@ class MetricRoles(NamedTuple):
         totals: are summed up from the run's beginning.
         gain: is watched, with a warning where it stays at zero; None where nothing adapts.
         groups: TensorBoard groups by the beginnings of metrics' names; others stand under "run", times under "time".
+        schedules: metrics whose course over training is drawn, such as a learned discount, by the title of the panel
+            that they share. Half the width of a metric's 95% interval over the run's seeds is drawn as a band where it
+            is reported as ``<name>_interval95``.
     """
 
     selection: str

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maml_rl.run.compare import read_adaptation, read_learning, read_progress, require_alike, seconds_by_part
+from maml_rl.run.compare import read_adaptation, read_learning, require_alike, seconds_by_part
 from maml_rl.run.errors import UsageError
+from maml_rl.run.progress import read_progress
 from maml_rl.systems.evaluation import Measure
 from tests.run.run_folders import ACCURACY, ERROR, RETURN, change_json, write_evaluation, write_training
 

@@ -24,6 +24,7 @@ ROLES = System.roles
         (ROLES._replace(selection="scor"), r"`roles.selection` names 'scor', but training reports return_before"),
         (ROLES._replace(learning_curve="nope"), "`roles.learning_curve` names 'nope'"),
         (ROLES._replace(totals=("steps",)), "`roles.totals` names 'steps'"),
+        (ROLES._replace(schedules={"rates": ("return_after", "rate")}), "`roles.schedules` names 'rate'"),
     ],
 )
 def test_roles_of_metrics_that_nobody_reports(

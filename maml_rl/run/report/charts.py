@@ -9,19 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-import plotly.io
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
-__all__ = ["Line", "Points", "bars", "lines", "scatter", "templates"]
+from maml_rl.run.report.palette import SOFT, colour, dash, level_dash, marker
+from maml_rl.run.schedules import evenly_chosen
+
+__all__ = ["Line", "Points", "bars", "lines", "scatter"]
 
 Array = NDArray[np.float64]
-# Three times as bright or as dark as the page at least, on light and on dark ground.
-_COLOURS = ("#1f83c9", "#d9622b", "#0a9a72", "#c65fa0", "#9a7b10", "#8e6fd1", "#7f8791")
-_DASHES = ("solid", "dash", "dot")
-_SYMBOLS = ("circle", "square", "triangle-up", "diamond")
-_SOFT = "#7f8791"
 _PLOT, _ROW = 350, 20  # heights in pixels: of axes and their labels, of a line of the legend
+_MOST_NAMES = 10
 _FAR = 1e3  # times the median: where a logarithmic axis ends at first
 
 
@@ -29,12 +27,14 @@ class Line(NamedTuple):
     """A curve with its interval and the single ones it is the mean of.
 
     Attributes:
-        series: number of the group; gives colour, dashes and marker.
+        series: number of the group; gives colour, dashes and marker, or dashes and marker where `parts` has several.
         name: of the group.
         places: [P].
         values: [P].
         widths: half of the intervals, [P]; None where there are none.
         single: (places, values) of each seed, drawn faintly.
+        part: which of the group's curves it is; gives the colour where there are several.
+        parts: how many they are. The legend names at most ten curves of all groups, but both ends of each.
     """
 
     series: int
@@ -43,6 +43,8 @@ class Line(NamedTuple):
     values: Array
     widths: Array | None = None
     single: tuple[tuple[Array, Array], ...] = ()
+    part: int = 0
+    parts: int = 1
 
 
 class Points(NamedTuple):
@@ -75,19 +77,19 @@ def lines(
     """
     longest = max((curve.places for curve in curves), key=len)
     front = [_marked(curve, longest) if markers else _mean(curve) for curve in curves]
+    most = max(2, _MOST_NAMES // len({curve.series for curve in curves}))
+    for curve, trace in zip(curves, front, strict=True):
+        trace.showlegend = curve.part in evenly_chosen(curve.parts, most)
     bands = [] if markers else [_band(curve, curve.widths, log) for curve in curves if curve.widths is not None]
     figure = go.Figure([*bands, *(trace for curve in curves for trace in _single(curve)), *front])
     figure.add_traces(
-        [
-            _level(name, value, longest, _DASHES[1 + index % 2])
-            for index, (name, value) in enumerate((levels or {}).items())
-        ]
+        [_level(name, value, longest, level_dash(index)) for index, (name, value) in enumerate((levels or {}).items())]
     )
     figure.update_layout(hovermode="x unified", hoverdistance=40, scattermode="group", scattergap=0.85)
     figure.update_xaxes(title=horizontal, dtick=1 if markers and len(longest) < 12 else None, hoverformat=",.5~r")
-    figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=_SOFT)
+    figure.update_xaxes(showspikes=True, spikethickness=1, spikedash="solid", spikecolor=SOFT)
     figure.update_yaxes(title=vertical, type="log" if log else "linear", range=_heights(curves, levels or {}, log))
-    return _with_legend(figure, len(front) + len(levels or {}))
+    return _with_legend(figure, sum(trace.showlegend for trace in front) + len(levels or {}))
 
 
 def scatter(runs: Sequence[Points], horizontal: str, vertical: str, log: bool = False) -> go.Figure:
@@ -101,7 +103,7 @@ def scatter(runs: Sequence[Points], horizontal: str, vertical: str, log: bool = 
             y=run.after,
             customdata=np.arange(len(run.before)),
             mode="markers",
-            marker={**_marker(run.series), "size": 9, "opacity": 0.75},
+            marker={**marker(run.series), "size": 9, "opacity": 0.75},
             name=_shown(run.name),
             legendgroup=str(run.series),
             hovertemplate="task %{customdata}: %{x:.5g} before, %{y:.5g} after<extra>%{fullData.name}</extra>",
@@ -115,7 +117,7 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
     """A bar for each row, stacked of its parts, which the legend switches."""
     sums = [sum(values.values()) for _, values in rows]
     figure = go.Figure()
-    for part, colour in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 0.85, len(parts))), strict=True):
+    for part, shade in zip(parts, sample_colorscale("Viridis", np.linspace(0.1, 0.85, len(parts))), strict=True):
         seconds = np.array([values.get(part, 0.0) for _, values in rows])
         figure.add_bar(
             x=seconds,
@@ -124,7 +126,7 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
             width=0.5,
             name=_shown(part),
             legendgroup=f"part {part}",
-            marker={"color": colour, "line": {"width": 0}},
+            marker={"color": shade, "line": {"width": 0}},
             customdata=seconds / np.maximum(sums, 1e-9),
             hovertemplate="%{x:.3g} s, %{customdata:.0%}",
         )
@@ -137,26 +139,18 @@ def bars(rows: Sequence[tuple[str, dict[str, float]]], parts: Sequence[str], hor
     return _with_legend(figure, len(parts), 112 + 56 * len(rows))
 
 
-def templates() -> dict[str, Any]:
-    """Plotly's templates on the grounds of a light and of a dark page, as plain values."""
-    result = {}
-    for scheme, name, ground in (("light", "plotly_white", "#f5f7f9"), ("dark", "plotly_dark", "#1b2128")):
-        template = go.layout.Template(plotly.io.templates[name])
-        template.layout.update(paper_bgcolor=ground, plot_bgcolor=ground, font={"family": "inherit"})
-        template.layout.hoverlabel = {"bgcolor": ground, "namelength": -1}
-        template.layout.modebar = {"bgcolor": ground, "color": _SOFT, "activecolor": _COLOURS[0]}
-        result[scheme] = template.to_plotly_json()
-    return result
-
-
 def _mean(curve: Line) -> go.Scatter:
     widths = np.full(len(curve.values), np.nan) if curve.widths is None else curve.widths
     return go.Scatter(
         x=curve.places,
         y=curve.values,
         mode="lines" if len(curve.places) > 1 else "lines+markers",
-        line={"color": _colour(curve.series), "width": 2, "dash": _DASHES[curve.series // len(_COLOURS) % 3]},
-        marker={**_marker(curve.series), "size": 8},
+        line={
+            "color": colour(curve.series, curve.part, curve.parts),
+            "width": 2,
+            "dash": dash(curve.series, curve.parts),
+        },
+        marker={**marker(curve.series, curve.part, curve.parts), "size": 8},
         name=_shown(curve.name),
         legendgroup=str(curve.series),
         customdata=[f" ± {width:.3g}" if np.isfinite(width) else "" for width in widths],
@@ -182,7 +176,7 @@ def _single(curve: Line) -> list[go.Scatter]:
             x=places,
             y=values,
             mode="lines",
-            line={"color": _colour(curve.series), "width": 1},
+            line={"color": colour(curve.series, curve.part, curve.parts), "width": 1},
             opacity=0.35,
             offsetgroup=str(curve.series),
             **_behind(curve),
@@ -207,7 +201,7 @@ def _band(curve: Line, widths: Array, log: bool) -> go.Scatter:
         y=np.concatenate(y) if y else [],
         mode="none",
         fill="toself",
-        fillcolor=_colour(curve.series),
+        fillcolor=colour(curve.series, curve.part, curve.parts),
         opacity=0.18,
         **_behind(curve),
     )
@@ -224,7 +218,7 @@ def _level(name: str, value: Any, places: Any, dash: str = "dash") -> go.Scatter
         x=places,
         y=np.broadcast_to(value, len(places)),
         mode="lines",
-        line={"color": _SOFT, "width": 1.5, "dash": dash},
+        line={"color": SOFT, "width": 1.5, "dash": dash},
         name=_shown(name),
         legendgroup=f"level {name}",
         hovertemplate="%{y:.4g}",
@@ -279,11 +273,3 @@ def _shown(name: str, most: int = 44) -> str:
     """A name as Plotly shows it, as text and not as markup; of one longer than `most` letters the two ends."""
     short = name if len(name) <= most else f"{name[: most - 18]}…{name[-17:]}"
     return escape(" ".join(short.split()), quote=False)
-
-
-def _colour(series: int) -> str:
-    return _COLOURS[series % len(_COLOURS)]
-
-
-def _marker(series: int) -> dict[str, Any]:
-    return {"color": _colour(series), "symbol": _SYMBOLS[series % len(_SYMBOLS)]}

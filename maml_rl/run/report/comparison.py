@@ -46,9 +46,11 @@ def compare(
     require_alike(learning, adaptation)
     require_folder(output)
     groups = grouped(runs)
+    alone = {group.runs[0].name for group in groups if len(group.runs) == 1}
+    drawn = [curve if curve.name in alone else curve._replace(widths=None) for curve in learning]
     warnings = warnings_about(groups)
     paths = [write_page(page(groups, left_out, warnings, title, log), output / "index.html")]
-    paths += [draw_learning(learning, output / "learning.png")] if learning else []
+    paths += [draw_learning(drawn, output / "learning.png")] if learning else []
     means = [curve for group in groups if (curve := adaptation_of(group)) is not None]
     paths += [draw_adaptation(means, output / "adaptation.png", log)] if means else []
     return Comparison(paths, left_out, warnings, [*map(_learned, learning), *map(_adapted, adaptation)])

@@ -10,25 +10,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from maml_rl.run.compare import (
-    Adaptation,
-    Learning,
-    Progress,
-    learning_of,
-    read_adaptation,
-    read_columns,
-    read_progress,
-    seconds_by_part,
-)
+from maml_rl.run.compare import Adaptation, Learning, learning_of, read_adaptation, seconds_by_part
 from maml_rl.run.errors import UsageError
+from maml_rl.run.progress import CurveColumns, Progress, read_columns, read_progress
+from maml_rl.run.report.media import pictures_in
+from maml_rl.run.schedules import Panel, panels_of
 
 __all__ = ["LeftOut", "Run", "Runs", "flattened", "gather", "names_of", "read_per_task"]
 
 T = TypeVar("T")
 _PLACES = ("", "best", "last")
-_PICTURES = (".mp4", ".gif", ".png")
-_OWN_PICTURES = ("adaptation.png", "learning.png")
-_OTHER_FOLDERS = ("checkpoints", "tensorboard")
 
 
 class LeftOut(NamedTuple):
@@ -54,8 +45,10 @@ class Run(NamedTuple):
         folder: where it is.
         config: its configuration, flattened; empty for a folder of an evaluation only.
         tasks: the key of the configuration that names the task distribution, without its ".id"; empty where none does.
+        tasks_name: what `metrics.json` calls the task distribution; None where it does not say.
         rows: those of `progress.csv`.
         learning: its curve; None where there is no point of one.
+        panels: courses of what it learns or anneals over training; empty where it declares none.
         parts: mean seconds of a meta-iteration by what they were spent on.
         adaptation: its evaluation on held-out tasks; None where there is none.
         place: the subfolder of the evaluation, "best" or "last"; empty where it is in the folder itself.
@@ -69,8 +62,10 @@ class Run(NamedTuple):
     folder: Path
     config: dict[str, Any]
     tasks: str
+    tasks_name: str | None
     rows: list[dict[str, float]]
     learning: Learning | None
+    panels: list[Panel]
     parts: dict[str, float]
     adaptation: Adaptation | None
     place: str
@@ -81,6 +76,8 @@ class Run(NamedTuple):
     @property
     def task(self) -> str | None:
         """Name of the task distribution."""
+        if self.tasks_name is not None:
+            return self.tasks_name
         settings = self.adaptation.settings if self.adaptation else {}
         name = self.config.get(f"{self.tasks}.id", settings.get("tasks_name"))
         return None if name is None else str(name)
@@ -158,7 +155,8 @@ def read_run(folder: Path, name: str, label: str | None = None) -> tuple[Run | N
     config = _attempt(lambda: _configuration(folder), faults) if _is_training(folder) else {}
     if config is None:
         return None, faults
-    learning = _attempt(lambda: _learning(folder, name, progress), faults)
+    columns = None if progress is None else _attempt(lambda: read_columns(folder), faults)
+    learning = _attempt(lambda: _learning(folder, name, progress, columns), faults)
     adaptation, place = _evaluation(folder, name, faults)
     if learning is None and adaptation is None:
         return None, faults or [f"{folder} has neither a learning curve in progress.csv nor an evaluation.json."]
@@ -167,20 +165,23 @@ def read_run(folder: Path, name: str, label: str | None = None) -> tuple[Run | N
     per_task = None if adaptation is None else _attempt(lambda: read_per_task(folder / place, adaptation), faults)
     versions = _attempt(lambda: _versions(folder), faults) or {}
     rows = [] if progress is None else progress.rows
+    panels = None if columns is None else _attempt(lambda: panels_of(rows, columns, name), faults)
     run = Run(
         name,
         label,
         folder,
         flattened(config),
         _tasks_key(config),
+        None if columns is None else columns.tasks_name,
         rows,
         learning,
+        panels or [],
         seconds_by_part(rows),
         adaptation,
         place,
         per_task,
         versions,
-        _pictures(folder),
+        pictures_in(folder),
     )
     return run, faults
 
@@ -252,10 +253,10 @@ def _tasks_key(config: dict[str, Any]) -> str:
     return next(sections, "")
 
 
-def _learning(folder: Path, name: str, progress: Progress | None) -> Learning | None:
-    if progress is None:
+def _learning(folder: Path, name: str, progress: Progress | None, columns: CurveColumns | None) -> Learning | None:
+    if progress is None or columns is None:
         return None
-    learning = learning_of(progress.rows, read_columns(folder), name)
+    learning = learning_of(progress.rows, columns, name)
     if learning is None:
         raise UsageError(f"{folder / 'progress.csv'} has no point of a learning curve yet.")
     return learning
@@ -279,18 +280,3 @@ def _versions(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
     return content if isinstance(content, dict) else {}
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """Films and pictures in the folder and in its subfolders that are no runs of their own, without our own charts."""
-    inner = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name not in _OTHER_FOLDERS and not (path / "config.yaml").exists()
-    ]
-    return [
-        path
-        for place in (folder, *inner)
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() in _PICTURES and path.name not in _OWN_PICTURES and path.is_file()
-    ]

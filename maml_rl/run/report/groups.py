@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from maml_rl.run.compare import Adaptation
+from maml_rl.run.compare import Adaptation, Learning
+from maml_rl.run.horizontals import Horizontal
 from maml_rl.run.report.gather import Run
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "half_width",
     "joined",
     "mean_adaptation",
+    "mean_course",
     "mean_curve",
 ]
 
@@ -120,6 +122,19 @@ def mean_curve(curves: Sequence[tuple[Array, Array]]) -> Curve:
     values = np.array([np.interp(grid, places, values) for places, values in curves])
     with np.errstate(invalid="ignore", over="ignore"):
         return Curve(grid, values.mean(0), half_width(values), "seeds")
+
+
+def mean_course(curves: Sequence[Learning], horizontal: Horizontal) -> Curve | None:
+    """The mean of a group's curves over training, of those that count `horizontal`; None where there are none.
+
+    Its interval is over the runs where there are several, otherwise the run's own, over the seeds within it.
+    """
+    placed = [(places, curve) for curve in curves if (places := horizontal.places(curve)) is not None]
+    if not placed:
+        return None
+    mean = mean_curve([(places, curve.values) for places, curve in placed])
+    own = placed[0][1].widths
+    return mean if len(placed) > 1 or own is None else mean._replace(widths=own, over="seeds")
 
 
 def mean_adaptation(adaptations: Sequence[Adaptation], other: str = "") -> Curve | None:

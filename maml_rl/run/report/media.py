@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["LARGEST", "Embedded", "embed"]
+from maml_rl.run.schedules import PICTURE
+
+__all__ = ["LARGEST", "Embedded", "embed", "pictures_in"]
 
 LARGEST = 8 * 1024**2
 _ALTOGETHER = 64 * 1024**2
@@ -14,6 +16,10 @@ _FORMATS = {
     ".gif": (0, b"GIF8", "image/gif"),
     ".mp4": (4, b"ftyp", "video/mp4"),
 }
+
+
+_OWN_PICTURES = ("adaptation.png", "learning.png", PICTURE)
+_OTHER_FOLDERS = ("checkpoints", "tensorboard")
 
 
 class Embedded(NamedTuple):
@@ -38,6 +44,21 @@ def embed(paths: Sequence[Path], largest: int = LARGEST, altogether: int = _ALTO
         altogether -= path.stat().st_size if embedded.source else 0
         result.append(embedded)
     return result
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Films and pictures in the folder and in its subfolders that are no runs of their own, without our own charts."""
+    inner = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path.name not in _OTHER_FOLDERS and not (path / "config.yaml").exists()
+    ]
+    return [
+        path
+        for place in (folder, *inner)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in _FORMATS and path.name not in _OWN_PICTURES and path.is_file()
+    ]
 
 
 def _embedded(path: Path, largest: int) -> Embedded:

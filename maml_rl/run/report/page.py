@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 from maml_rl import __version__
 from maml_rl.run.errors import RunFault
 from maml_rl.run.files import write_text
-from maml_rl.run.report.charts import templates
 from maml_rl.run.report.gather import LeftOut
 from maml_rl.run.report.groups import Group
+from maml_rl.run.report.palette import templates
 from maml_rl.run.report.sections import sections
 from maml_rl.run.report.tables import plural
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from maml_rl.run.compare import Adaptation, Learning
 from maml_rl.run.figure import save_figure
-from maml_rl.run.report.horizontals import MINUTES, horizontals_of
+from maml_rl.run.horizontals import MINUTES, shared_by_all
+from maml_rl.run.schedules import draw_course
 
 __all__ = ["draw_adaptation", "draw_learning"]
 
@@ -17,15 +18,17 @@ __all__ = ["draw_adaptation", "draw_learning"]
 def draw_learning(curves: Sequence[Learning], path: Path) -> Path:
     """Two panels: over a total that all runs count, or meta-iterations where there is none, and over minutes.
 
+    Curves that have intervals have them as bands.
+
     Raises:
         RunFault: the file cannot be written.
     """
 
     def draw(figure: Any) -> None:
-        shared = next(entry for entry in horizontals_of(curves, of_all=True) if entry != MINUTES)
-        for axes, horizontal in zip(figure.subplots(1, 2, sharey=True), (shared, MINUTES), strict=True):
+        panels = zip(figure.subplots(1, 2, sharey=True), (shared_by_all(curves), MINUTES), strict=True)
+        for axes, horizontal in panels:
             for curve in curves:
-                axes.plot(horizontal.places(curve), curve.values, label=curve.name)
+                draw_course(axes, curve, horizontal, label=curve.name)
             axes.set_xlabel(horizontal.label)
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel(curves[0].label)

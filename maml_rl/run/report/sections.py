@@ -1,59 +1,25 @@
 """The page's sections: which charts, tables and pictures they have, and what is said below them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from maml_rl.run.compare import Adaptation, Learning
+from maml_rl.run.compare import Adaptation
 from maml_rl.run.report import charts
 from maml_rl.run.report.charts import Line, Points
 from maml_rl.run.report.gather import Run
-from maml_rl.run.report.groups import Curve, Group, mean_adaptation, mean_curve
-from maml_rl.run.report.horizontals import Horizontal, horizontals_of
-from maml_rl.run.report.media import Embedded, embed
-from maml_rl.run.report.tables import Table, configuration_table, counted, overview_table, plural, seconds_table
+from maml_rl.run.report.group_lines import is_wide, line_of
+from maml_rl.run.report.groups import Group, mean_adaptation
+from maml_rl.run.report.media import embed
+from maml_rl.run.report.over_training import learning, schedules
+from maml_rl.run.report.section import Chart, Picture, Section
+from maml_rl.run.report.tables import configuration_table, counted, overview_table, plural, seconds_table
 
-__all__ = ["Chart", "Picture", "Section", "sections"]
+__all__ = ["sections"]
 
 Array = NDArray[np.float64]
 _MOST_TASKS = 200
-
-
-class Chart(NamedTuple):
-    """A chart under its title, with what is to be said of it."""
-
-    title: str
-    figure: go.Figure
-    note: str = ""
-
-
-class Picture(NamedTuple):
-    """A film or a picture, its caption and the name of its file."""
-
-    embedded: Embedded
-    caption: str
-    alt: str
-
-
-class Section(NamedTuple):
-    """A part of the page.
-
-    Attributes:
-        title: its heading.
-        charts: side by side where there is room.
-        table: below them.
-        pictures: films and pictures.
-        notes: paragraphs below.
-    """
-
-    title: str
-    charts: Sequence[Chart] = ()
-    table: Table | None = None
-    pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = ()
 
 
 def sections(groups: Sequence[Group], log: bool = False) -> list[Section]:
@@ -66,7 +32,8 @@ def sections(groups: Sequence[Group], log: bool = False) -> list[Section]:
     runs = [run for group in groups for run in group.runs]
     return [
         _overview(runs),
-        _learning(groups),
+        learning(groups),
+        *schedules(groups),
         _adaptation(groups, log),
         _task_by_task(groups),
         _seconds(runs),
@@ -81,45 +48,6 @@ def _overview(runs: Sequence[Run]) -> Section:
     notes = ["Evaluations are means with 95% intervals over held-out tasks."] * evaluated
     notes += ["The final and the best value are single points of the training curve, which is noisy."] * trained
     return Section("Runs", table=overview_table(runs), notes=[" ".join(notes)])
-
-
-def _learning(groups: Sequence[Group]) -> Section:
-    curves = [run.learning for group in groups for run in group.runs if run.learning]
-    if not curves:
-        return Section("Learning", notes=["None of the runs has a learning curve."])
-    drawn = [_learning_chart(groups, curves[0], horizontal) for horizontal in horizontals_of(curves)]
-    note = "What goes far beyond the rest is cut at the frame; a double click on a chart shows all of it, another less."
-    if any(len([run for run in group.runs if run.learning]) > 1 for group in groups):
-        note = (
-            "Bands are 95% intervals of the mean over seeds (Student's t), as far as every run of the group goes; "
-            f"single runs are faint. {note}"
-        )
-    return Section("Learning", drawn, notes=[note])
-
-
-def _learning_chart(groups: Sequence[Group], example: Learning, horizontal: Horizontal) -> Chart:
-    drawn, missing, apart = list[Line](), list[str](), list[str]()
-    for index, group in enumerate(groups):
-        single = []
-        for run in group.runs:
-            places = None if run.learning is None else horizontal.places(run.learning)
-            if run.learning is not None and places is not None:
-                single.append((places, run.learning.values))
-            elif run.learning is not None:
-                missing.append(run.name)
-        if single:
-            curve = mean_curve(single)
-            apart += [group.name] * (not len(curve.places))
-            drawn.append(_line(index, group, curve, single if len(single) > 1 else []))
-    log = not example.measure.higher_is_better and _is_wide(drawn, 10)
-    vertical = example.label + (", logarithmic" if log else "")
-    notes = [f"Not drawn, for lack of {horizontal.label}: {', '.join(missing)}."] * bool(missing)
-    notes += [f"No mean, for lack of a stretch that all seeds have: {', '.join(apart)}."] * bool(apart)
-    return Chart(
-        f"Over {horizontal.label.partition(' (')[0]}",
-        charts.lines(drawn, horizontal.label, vertical, log),
-        " ".join(notes),
-    )
 
 
 def _adaptation(groups: Sequence[Group], log: bool) -> Section:
@@ -146,10 +74,10 @@ def _adaptation_chart(groups: Sequence[Group], adaptations: Sequence[Adaptation]
         single = [_steps_and_means(each, other) for each in group.adaptations if not other or other in each.also]
         count = f" ({len(single)} of {plural(len(group.runs), 'run')})" if len(single) < len(group.runs) else ""
         over.setdefault(curve.over, []).append(group.name + count)
-        drawn.append(_line(index, group, curve, single if len(single) > 1 else []))
+        drawn.append(line_of(index, group, curve, single if len(single) > 1 else []))
     measure, axis = adaptations[0].measure, _axis(adaptations)
-    positive = _is_wide(drawn, 0)
-    uses_log = positive and not other and (log or (not measure.higher_is_better and _is_wide(drawn, 1e3)))
+    positive = is_wide(drawn, 0)
+    uses_log = positive and not other and (log or (not measure.higher_is_better and is_wide(drawn, 1e3)))
     vertical = (other or measure.title) + (", logarithmic" if uses_log else "")
     figure = charts.lines(drawn, axis, vertical, uses_log, True, {} if other else _shared_references(adaptations))
     words = {"seeds": "over seeds (Student's t)", "tasks": "over the evaluation's held-out tasks"}
@@ -238,18 +166,6 @@ def _pictures(runs: Sequence[Run]) -> Section:
         pictures.append(Picture(embedded, caption, path.name))
     notes = [] if pictures else ["There are no films or pictures in the folders."]
     return Section(title, pictures=pictures, notes=notes)
-
-
-def _line(index: int, group: Group, curve: Curve, single: Sequence[tuple[Array, Array]]) -> Line:
-    name = f"{group.name} ({plural(len(single), 'run')})" if len(single) > 1 else group.name
-    return Line(index, name, curve.places, curve.means, curve.widths, tuple(single))
-
-
-def _is_wide(drawn: Sequence[Line], factor: float) -> bool:
-    """Whether all numbers are positive and the largest is more than `factor` times the smallest."""
-    values = np.concatenate([line.values for line in drawn] + [part[1] for line in drawn for part in line.single])
-    values = values[np.isfinite(values)]
-    return len(values) > 0 and bool(values.min() > 0) and bool(values.max() > factor * values.min())
 
 
 def _axis(adaptations: Sequence[Adaptation]) -> str:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maml_rl.run.horizontals import total_label
 from maml_rl.run.report.differences import DASH, differences
 from maml_rl.run.report.gather import Run
-from maml_rl.run.report.horizontals import total_label
 from maml_rl.systems.evaluation import Measure
 
 __all__ = ["Table", "configuration_table", "counted", "overview_table", "plural", "seconds_table"]

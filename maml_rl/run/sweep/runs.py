@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from maml_rl.run.compare import read_progress
 from maml_rl.run.errors import RunFault, UsageError
 from maml_rl.run.folder import RunFolder
+from maml_rl.run.progress import read_progress
 from maml_rl.run.sweep.configurations import configured
 from maml_rl.run.train import train
 from maml_rl.run.training_run import training_run

@@ -1,4 +1,4 @@
-"""What learning curves are drawn over: totals such as environment steps, wall time, meta-iterations."""
+"""What curves over training are drawn over: totals such as environment steps, wall time, meta-iterations."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from maml_rl.run.compare import Learning
 
-__all__ = ["ITERATIONS", "MINUTES", "Horizontal", "horizontals_of", "total_label"]
+__all__ = ["ITERATIONS", "MINUTES", "Horizontal", "horizontals_of", "shared_by_all", "total_label"]
 
 _WORDS = {"env": "environment"}
 
@@ -42,6 +42,11 @@ def horizontals_of(curves: Sequence[Learning], of_all: bool = False) -> list[Hor
     totals = [Horizontal(total_label(column), column) for column in shared]
     complete = any(all(column in curve.totals for curve in curves) for column in shared)
     return [*totals, MINUTES, *([] if complete else [ITERATIONS])]
+
+
+def shared_by_all(curves: Sequence[Learning]) -> Horizontal:
+    """The first total that all curves have; meta-iterations where there is none."""
+    return next(entry for entry in horizontals_of(curves, of_all=True) if entry != MINUTES)
 
 
 def total_label(column: str) -> str:

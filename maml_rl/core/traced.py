@@ -35,7 +35,7 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
         leaves, structure = _pytree.tree_flatten(arguments)
         key = (structure, *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves))
         if key not in records:
-            records[key] = _without_repetition(make_fx(function)(*arguments))
+            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*arguments))
         return records[key](*arguments)
 
     return replayed

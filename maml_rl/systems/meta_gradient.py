@@ -89,11 +89,13 @@ class System(system.System[Config, LifetimeOptions]):
         self.lives.sampler.stepper.try_out()
         start = self.lives.sampler.start(self.lives.collector.actor, self.lives.tasks, self._seeds(_TRAINING, 0)(0))
         one_hot = ((start.observations == 1).sum(-1) == 1) & ((start.observations != 0).sum(-1) == 1)
-        tables = [name for name, config in self.config.hyperparameters.items() if config.learned == "table"]
+        hyperparameters = self.config.hyperparameters.items()
+        tables = [f"{name}.learned" for name, config in hyperparameters if config.learned == "table"]
+        tables += ["critic.table"] * self.config.critic.table
         if tables and not one_hot.all():
             raise ValueError(
-                f"`{tables[0]}.learned` 'table' has a number for each state and needs one-hot observations, which "
-                f"{self.tasks_name} has not: take 'state'."
+                f"`{tables[0]}`: a table has a number for each state and needs one-hot observations, which "
+                f"{self.tasks_name} has not."
             )
 
     def close(self) -> None:

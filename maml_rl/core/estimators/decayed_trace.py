@@ -48,7 +48,7 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
         raise ValueError(f"`decay` must be in [0, 1], got {decay}.")
 
     def lived(theta: Meta, segment: Segment, trace: list[Tensor]) -> tuple[Meta, Carry, Tensor, list[Tensor]]:
-        begun, born = _along(lambda meta: _floats(problem.begin(meta, segment.seed)), theta)
+        _, born = _along(lambda meta: _floats(problem.begin(meta, segment.seed)), theta)
         trace = select(segment.step == 0, born, trace)
         carry, losses = entered(problem, theta, segment), []
         slopes = torch.zeros_like(flatten(theta))

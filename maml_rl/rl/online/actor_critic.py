@@ -25,10 +25,12 @@ class CriticConfig:
     Attributes:
         hidden: units of each hidden layer; none makes values linear in the observation.
         activation: of the hidden layers.
+        table: a value for each state instead of a network, zero at first, where observations are one-hot.
     """
 
     hidden: list[int] = field(default_factory=lambda: [64, 64])
     activation: Literal["relu", "tanh"] = "relu"
+    table: bool = False
 
     def __post_init__(self) -> None:
         if not all(units > 0 for units in self.hidden):
@@ -125,7 +127,9 @@ class ActorCritic(NamedTuple):
 
 
 def actor_critic(policy: Policy, observations: int, critic: CriticConfig) -> ActorCritic:
-    """A policy beside a network of values for observations of this size."""
+    """A policy beside a network, or a table, of values for observations of this size."""
+    if critic.table:
+        return _with_table(policy, observations)
     sizes, activation = [observations, *critic.hidden, 1], ACTIVATIONS[critic.activation]
 
     def initial(source: Source, dtype: torch.dtype) -> Params:
@@ -137,6 +141,14 @@ def actor_critic(policy: Policy, observations: int, critic: CriticConfig) -> Act
         return perceptron(own, seen, len(sizes) - 1, activation)[..., 0]
 
     return ActorCritic(policy, initial, values)
+
+
+def _with_table(policy: Policy, observations: int) -> ActorCritic:
+    def initial(source: Source, dtype: torch.dtype) -> Params:
+        table = {"table": torch.zeros(observations, dtype=dtype, device=source.device)}
+        return {**_named(_ACTOR, policy.initial(source, dtype)), **_named(_CRITIC, table)}
+
+    return ActorCritic(policy, initial, lambda params, seen: (seen * params[f"{_CRITIC}table"]).sum(-1))
 
 
 def targets_of(

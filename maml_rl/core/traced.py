@@ -13,6 +13,7 @@ __all__ = ["traced"]
 Result = TypeVar("Result")
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+_TRANSPOSE, _PERMUTE = torch.ops.aten.transpose.int, torch.ops.aten.permute.default
 _SHAPED = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
 
 
@@ -35,7 +36,9 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
         leaves, structure = _pytree.tree_flatten(arguments)
         key = (structure, *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves))
         if key not in records:
-            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*arguments))
+            apart = [leaf.clone() for leaf in leaves]  # a tensor that is given twice would be recorded as one
+            example = _pytree.tree_unflatten(apart, structure)
+            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*example))
         return records[key](*arguments)
 
     return replayed
@@ -48,7 +51,7 @@ def _without_repetition(record: GraphModule) -> GraphModule:
         return record
     seen: dict[Any, Node] = {}
     for node in operations:
-        earlier = node.args[0] if _changes_nothing(node) else seen.setdefault(_key(node), node)
+        earlier = _unchanged(node) or seen.setdefault(_key(node), node)
         if earlier is not node:
             node.replace_all_uses_with(earlier)  # type: ignore[arg-type]
             record.graph.erase_node(node)
@@ -63,11 +66,17 @@ def _writes_or_draws(target: Any) -> bool:
     return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
 
 
-def _changes_nothing(node: Node) -> bool:
+def _unchanged(node: Node) -> Node | None:
+    """What an operation that changes nothing was applied to; None for any other."""
+    before: Any = node.args[0] if node.args else None
+    if node.target in _SAME or (node.target is _PERMUTE and list(node.args[1]) == sorted(node.args[1])):  # type: ignore[arg-type,call-overload]
+        return before
     if node.target in _SHAPED:
-        before, after = (each.meta.get("tensor_meta") for each in (node.args[0], node))  # type: ignore[union-attr]
-        return before is not None and after is not None and before.shape == after.shape
-    return node.target in _SAME
+        old, new = (each.meta.get("tensor_meta") for each in (before, node))
+        return before if old is not None and new is not None and old.shape == new.shape else None
+    if node.target is _TRANSPOSE and before.target is _TRANSPOSE and before.args[1:] == node.args[1:]:
+        return before.args[0]
+    return None
 
 
 def _key(node: Node) -> Any:

@@ -13,6 +13,7 @@ __all__ = ["traced"]
 Result = TypeVar("Result")
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+_TIMES, _TRANSPOSED = torch.ops.aten.mul.Tensor, torch.ops.aten.transpose.int
 _SHAPED = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
 
 
@@ -35,7 +36,9 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
         leaves, structure = _pytree.tree_flatten(arguments)
         key = (structure, *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves))
         if key not in records:
-            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*arguments))
+            # A tensor that is given twice would be recorded as one argument, also for calls where the two differ.
+            apart = _pytree.tree_map(lambda leaf: leaf.view_as(leaf), arguments)
+            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*apart))
         return records[key](*arguments)
 
     return replayed
@@ -48,9 +51,9 @@ def _without_repetition(record: GraphModule) -> GraphModule:
         return record
     seen: dict[Any, Node] = {}
     for node in operations:
-        earlier = node.args[0] if _changes_nothing(node) else seen.setdefault(_key(node), node)
+        earlier = _repeated(node) or seen.setdefault(_key(node), node)
         if earlier is not node:
-            node.replace_all_uses_with(earlier)  # type: ignore[arg-type]
+            node.replace_all_uses_with(earlier)
             record.graph.erase_node(node)
     record.graph.eliminate_dead_code()
     record.recompile()
@@ -63,11 +66,28 @@ def _writes_or_draws(target: Any) -> bool:
     return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
 
 
-def _changes_nothing(node: Node) -> bool:
+def _repeated(node: Node) -> Node | None:
+    """The earlier result that an operation gives once more, bit by bit: it does nothing, or undoes the one before."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node):
+        return None
     if node.target in _SHAPED:
-        before, after = (each.meta.get("tensor_meta") for each in (node.args[0], node))  # type: ignore[union-attr]
-        return before is not None and after is not None and before.shape == after.shape
-    return node.target in _SAME
+        nothing = _layout(source, "shape") == _layout(node, "shape")
+    elif node.target == _TIMES:  # the layout too, which the order of later sums depends on
+        nothing = node.args[1] == 1 and _layout(source, "dtype", "shape", "stride") == _layout(
+            node, "dtype", "shape", "stride"
+        )
+    elif node.target == _TRANSPOSED and source.target == _TRANSPOSED and node.args[1:] == source.args[1:]:
+        return source.args[0]  # type: ignore[return-value]
+    else:
+        nothing = node.target in _SAME
+    return source if nothing else None
+
+
+def _layout(node: Node, *parts: str) -> list[Any]:
+    """What is known of a result; of two that nothing is known of, nothing is the same."""
+    known = node.meta.get("tensor_meta")
+    return [getattr(known, part) if known is not None else node for part in parts]
 
 
 def _key(node: Node) -> Any:

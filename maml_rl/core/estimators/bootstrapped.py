@@ -13,11 +13,12 @@ from maml_rl.core.estimators.segments import (
     advance,
     concluded,
     entered,
+    lasting,
     next_segment,
     require_positive,
     starting,
 )
-from maml_rl.core.tree import map_tree, select
+from maml_rl.core.tree import map_tree
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["Descend", "Match", "bootstrapped"]
@@ -58,12 +59,12 @@ def bootstrapped(
     last = steps + target_steps - 1
 
     def matching_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:
-        reached, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(steps))
+        reached, losses = advance(problem, lifetimes, theta, entered(problem, theta, segment), segment, range(steps))
         data = map_tree(lambda leaf: leaf[last], segment.data)
         with torch.no_grad():
-            carry, further = advance(problem, theta, reached, segment, range(steps, last))
+            carry, further = advance(problem, lifetimes, theta, reached, segment, range(steps, last))
             k = segment.step + last
-            target = select(k < segment.end, descend(theta, carry, data, k), carry)
+            target = lasting(lifetimes, segment, k, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
     slope = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))

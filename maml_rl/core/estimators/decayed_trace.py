@@ -13,6 +13,7 @@ from maml_rl.core.estimators.segments import (
     Segment,
     concluded,
     entered,
+    lasting,
     next_segment,
     require_positive,
     starting,
@@ -56,11 +57,12 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
             data, k = map_tree(lambda leaf: leaf[index], segment.data), segment.step + index  # noqa: B023
             following, loss, direct, added = _direct(problem, theta, carry, data, k)
             through = _through(problem, theta, carry, data, k, trace)
-            lives = k < segment.end
-            slopes = slopes + torch.where(lives, direct + through, torch.zeros_like(direct))
-            trace = select(lives, [decay * old + new for old, new in zip(trace, added, strict=True)], trace)
-            carry = select(lives, following, carry)
-            losses.append(torch.where(lives, loss, torch.zeros_like(loss)))
+            moved = [decay * old + new for old, new in zip(trace, added, strict=True)]
+            over = carry, trace, torch.zeros_like(direct), torch.zeros_like(loss)
+            chosen = following, moved, direct + through, loss
+            carry, trace, slope, loss = lasting(lifetimes, segment, k, chosen, over)
+            slopes = slopes + slope
+            losses.append(loss)
         return unflatten(slopes / unroll, theta), carry, torch.stack(losses), trace
 
     whole = lifetimes.mapped(lived)

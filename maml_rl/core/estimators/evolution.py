@@ -117,7 +117,7 @@ def _lived(
     are the carries [N, S, ...] and the losses [N, S, L]."""
 
     def trial(theta: Meta, one: Segment) -> tuple[Carry, Tensor]:
-        carry, losses = advance(problem, theta, entered(problem, theta, one), one, range(unroll))
+        carry, losses = advance(problem, lifetimes, theta, entered(problem, theta, one), one, range(unroll))
         return carry, torch.stack(losses)
 
     shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Segments of lifetimes, what all estimators share: walking one, and what goes on after it."""
 
+import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,11 +18,14 @@ __all__ = [
     "advance",
     "concluded",
     "entered",
+    "lasting",
     "next_segment",
     "present",
     "require_positive",
     "starting",
 ]
+
+Tree = TypeVar("Tree")
 
 
 class Segment(NamedTuple):
@@ -110,7 +114,14 @@ def entered(problem: Problem, theta: Meta, segment: Segment) -> Carry:
     return select(segment.step == 0, problem.begin(theta, segment.seed), segment.carry)
 
 
-def advance(problem: Problem, theta: Meta, carry: Carry, segment: Segment, steps: range) -> tuple[Carry, list[Tensor]]:
+def lasting(lifetimes: Lifetimes, segment: Segment, k: Tensor, chosen: Tree, over: Tree) -> Tree:
+    """`chosen` where step `k` is one of the lifetime's, `over` after its end; one without an end needs no comparison."""
+    return chosen if lifetimes.length == sys.maxsize else select(k < segment.end, chosen, over)
+
+
+def advance(
+    problem: Problem, lifetimes: Lifetimes, theta: Meta, carry: Carry, segment: Segment, steps: range
+) -> tuple[Carry, list[Tensor]]:
     """c_{k+1}, loss_k = step(theta, c_k, data_k, k) for `steps` of a segment: the last carry, and every loss.
 
     After a lifetime's end its carry stays as it is, and its losses are 0.
@@ -119,9 +130,9 @@ def advance(problem: Problem, theta: Meta, carry: Carry, segment: Segment, steps
     for index in steps:
         k = segment.step + index
         following, loss = problem.step(theta, carry, map_tree(lambda leaf: leaf[index], segment.data), k)  # noqa: B023
-        lives = k < segment.end
-        carry = select(lives, following, carry)
-        losses.append(torch.where(lives, loss, torch.zeros_like(loss)))
+        over = carry, torch.zeros_like(loss)
+        carry, loss = lasting(lifetimes, segment, k, (following, loss), over)
+        losses.append(loss)
     return carry, losses
 
 

@@ -54,7 +54,7 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
     require_positive(unroll=unroll)
 
     def mean_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:
-        carry, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(unroll))
+        carry, losses = advance(problem, lifetimes, theta, entered(problem, theta, segment), segment, range(unroll))
         every = torch.stack(losses)
         return every.sum() / unroll, (carry, every)
 

@@ -121,9 +121,11 @@ class ActorCritic(NamedTuple):
             entropy_weight: w_e, a number or [E, T].
         """
         distribution = self.policy.act(self.actor(params), experience.observations)
-        gains = targets.advantages * distribution.log_prob(experience.actions)
-        errors = targets.returns - self.values(params, experience.observations)
-        return (-gains + 0.5 * value_weight * errors.square() - entropy_weight * distribution.entropy()).mean()
+        losses = -targets.advantages * distribution.log_prob(experience.actions)
+        if value_weight:  # else values would be differentiated for nothing
+            errors = targets.returns - self.values(params, experience.observations)
+            losses = losses + 0.5 * value_weight * errors.square()
+        return (losses - entropy_weight * distribution.entropy()).mean()
 
 
 def actor_critic(policy: Policy, observations: int, critic: CriticConfig) -> ActorCritic:

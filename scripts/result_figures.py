@@ -1,4 +1,5 @@
-"""Figures drawn from stored numbers: single tasks of one evaluation, or several evaluations in one picture.
+"""Figures drawn from stored numbers: single tasks of one evaluation, several evaluations in one picture, or courses of
+training.
 
 A PNG carries digests of its numbers and of its pixels, so that a stale one is known without drawing it again.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from course_figures import Course, courses_of, draw_courses
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 from scipy.stats import t as student_t
@@ -40,21 +42,26 @@ class Content(NamedTuple):
         curves: at least one.
         tasks: each task's values, [N][K + 1]; empty without the style `tasks`.
         levels: the optimum and random play, where the run has them.
+        courses: what a figure of the style `course` shows, with the names of its panels behind that word.
     """
 
     style: list[str]
     curves: list[Curve]
     tasks: list[list[float]]
     levels: dict[str, float]
+    courses: tuple[Course, ...] = ()
 
     @property
     def digest(self) -> str:
         """Of all its numbers to nine digits, so that machines which add in another order agree."""
-        return hashlib.sha256(json.dumps(_rounded(self)).encode()).hexdigest()
+        shown = self if self.courses else self[:-1]
+        return hashlib.sha256(json.dumps(_rounded(shown)).encode()).hexdigest()
 
 
 def content_of(store: StoredNumbers, style: Sequence[str], entries: Sequence[str]) -> Content:
-    """What entries `name | experiment/run evaluation` show."""
+    """What entries `name | experiment/run evaluation` show; for those of the style `course` see `courses_of`."""
+    if style[:1] == ["course"]:
+        return Content(list(style), [], [], {}, tuple(courses_of(store, style[1:], entries)))
     curves = [_curve(store, *map(str.strip, entry.split("|"))) for entry in entries]
     if "tasks" not in style:
         return Content(list(style), curves, [], {})
@@ -79,12 +86,18 @@ def is_current(content: Content, path: Path) -> bool:
 def draw(content: Content, path: Path) -> None:
     """Writes the figure."""
     buffer = io.BytesIO()
-    (_of_tasks(content) if content.tasks else _of_curves(content)).savefig(buffer, dpi=120)
+    _drawn(content).savefig(buffer, dpi=120)
     with Image.open(buffer) as image:
         digests = PngImagePlugin.PngInfo()
         digests.add_text("Numbers", content.digest)
         digests.add_text("Pixels", _pixels(image))
         image.save(path, pnginfo=digests, optimize=True)
+
+
+def _drawn(content: Content) -> Figure:
+    if content.courses:
+        return draw_courses(content.courses)
+    return _of_tasks(content) if content.tasks else _of_curves(content)
 
 
 def _curve(store: StoredNumbers, name: str, source: str) -> Curve:

@@ -23,7 +23,7 @@ from maml_rl.run.compare import read_adaptation
 from maml_rl.run.errors import UsageError
 from maml_rl.run.evaluate import interval
 from maml_rl.run.folder import RunFolder
-from maml_rl.run.progress import read_columns, read_progress
+from maml_rl.run.progress import CurveColumns, read_columns, read_progress
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_ROWS = 100
@@ -65,9 +65,7 @@ def main(argv: Sequence[str]) -> int:
     experiment.mkdir(parents=True, exist_ok=True)
     store_configuration(experiment / "configurations.yaml", options.name, folder / "config.yaml")
     replace_rows(experiment / "results.csv", options.name, [{**head, **row, **training} for row in evaluations])
-    replace_rows(
-        experiment / "curves.csv", options.name, curve_rows(options.name, progress, read_columns(folder).learning_curve)
-    )
+    replace_rows(experiment / "curves.csv", options.name, curve_rows(options.name, progress, read_columns(folder)))
     print(f"stored {len(evaluations)} evaluations of {options.name} in {experiment}")
     return 0
 
@@ -117,8 +115,14 @@ def training_columns(progress: dict[str, Array]) -> Row:
     return columns | {name: f"{number:.7g}" for name, number in numbers.items()}
 
 
-def curve_rows(name: str, progress: dict[str, Array], learning_curve: str) -> list[Row]:
-    """At most 100 rows: means over as many iterations, or of a run that validates the validations themselves."""
+def curve_rows(name: str, progress: dict[str, Array], columns: CurveColumns) -> list[Row]:
+    """At most 100 rows: means over as many iterations, or of a run that validates the validations themselves.
+
+    What the run sums up from its beginning is what its last iteration had; schedules are there with their intervals.
+    """
+    learning_curve, totals = columns.learning_curve, [total for total in columns.totals if total != "env_steps"]
+    scheduled = [column for panel in columns.schedules.values() for column in panel]
+    widths = [f"{column}_interval95" for column in (*scheduled, *totals)]
     known = (~np.isnan(progress[learning_curve])).nonzero()[0]
     validates = learning_curve.startswith("validation_")
     every = max(1, int(np.ceil(len(known) / MOST_ROWS)))
@@ -131,10 +135,9 @@ def curve_rows(name: str, progress: dict[str, Array], learning_curve: str) -> li
         row["minutes"] = f"{progress['minutes'][block[-1]]:.5g}"
         if validates:
             row[learning_curve] = repr(float(progress[learning_curve][block[-1]]))
-        shown = [
-            column for column in dict.fromkeys((*CURVE, *([] if validates else [learning_curve]))) if column in progress
-        ]
-        row |= {column: f"{progress[column][block].mean():.6g}" for column in shown}
+        row |= {total: f"{progress[total][block[-1]]:.9g}" for total in totals if columns.schedules}
+        means = dict.fromkeys((*CURVE, *([] if validates else [learning_curve]), *scheduled, *widths))
+        row |= {column: f"{progress[column][block].mean():.6g}" for column in means if column in progress}
         rows.append(row)
     return rows
 

@@ -13,7 +13,7 @@ __all__ = ["traced"]
 Result = TypeVar("Result")
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
-_TIMES, _TRANSPOSED = torch.ops.aten.mul.Tensor, torch.ops.aten.transpose.int
+_TRANSPOSE, _PERMUTE = torch.ops.aten.transpose.int, torch.ops.aten.permute.default
 _SHAPED = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
 
 
@@ -36,9 +36,9 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
         leaves, structure = _pytree.tree_flatten(arguments)
         key = (structure, *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves))
         if key not in records:
-            # A tensor that is given twice would be recorded as one argument, also for calls where the two differ.
-            apart = _pytree.tree_map(lambda leaf: leaf.view_as(leaf), arguments)
-            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*apart))
+            apart = [leaf.clone() for leaf in leaves]  # a tensor that is given twice would be recorded as one
+            example = _pytree.tree_unflatten(apart, structure)
+            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*example))
         return records[key](*arguments)
 
     return replayed
@@ -51,9 +51,9 @@ def _without_repetition(record: GraphModule) -> GraphModule:
         return record
     seen: dict[Any, Node] = {}
     for node in operations:
-        earlier = _repeated(node) or seen.setdefault(_key(node), node)
+        earlier = _unchanged(node) or seen.setdefault(_key(node), node)
         if earlier is not node:
-            node.replace_all_uses_with(earlier)
+            node.replace_all_uses_with(earlier)  # type: ignore[arg-type]
             record.graph.erase_node(node)
     record.graph.eliminate_dead_code()
     record.recompile()
@@ -66,28 +66,17 @@ def _writes_or_draws(target: Any) -> bool:
     return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
 
 
-def _repeated(node: Node) -> Node | None:
-    """The earlier result that an operation gives once more, bit by bit: it does nothing, or undoes the one before."""
-    source = node.args[0] if node.args else None
-    if not isinstance(source, Node):
-        return None
+def _unchanged(node: Node) -> Node | None:
+    """What an operation that changes nothing was applied to; None for any other."""
+    before: Any = node.args[0] if node.args else None
+    if node.target in _SAME or (node.target is _PERMUTE and list(node.args[1]) == sorted(node.args[1])):  # type: ignore[arg-type,call-overload]
+        return before
     if node.target in _SHAPED:
-        nothing = _layout(source, "shape") == _layout(node, "shape")
-    elif node.target == _TIMES:  # the layout too, which the order of later sums depends on
-        nothing = node.args[1] == 1 and _layout(source, "dtype", "shape", "stride") == _layout(
-            node, "dtype", "shape", "stride"
-        )
-    elif node.target == _TRANSPOSED and source.target == _TRANSPOSED and node.args[1:] == source.args[1:]:
-        return source.args[0]  # type: ignore[return-value]
-    else:
-        nothing = node.target in _SAME
-    return source if nothing else None
-
-
-def _layout(node: Node, *parts: str) -> list[Any]:
-    """What is known of a result; of two that nothing is known of, nothing is the same."""
-    known = node.meta.get("tensor_meta")
-    return [getattr(known, part) if known is not None else node for part in parts]
+        old, new = (each.meta.get("tensor_meta") for each in (before, node))
+        return before if old is not None and new is not None and old.shape == new.shape else None
+    if node.target is _TRANSPOSE and before.target is _TRANSPOSE and before.args[1:] == node.args[1:]:
+        return before.args[0]
+    return None
 
 
 def _key(node: Node) -> Any:

@@ -47,7 +47,8 @@ _PREDICTION, _CONTROL = Measure("value_error", False, "error of values", 4), Mea
 
 class System(system.System[Config, LifetimeOptions]):
     """The wiring. State is ``{"meta", "fixed", "optimiser", "lifetimes", "environments", "sums"}``: learned and fixed
-    hyper-parameters, Adam's memory, where the learners and where the environments stand, and each lifetime's reward.
+    hyper-parameters, Adam's memory, where the learners and, as text, where the environments stand, and each lifetime's
+    reward.
 
     Where there is one action only, nothing but values can be learned: then it measures their error, if the environment
     knows the true ones.
@@ -121,7 +122,7 @@ class System(system.System[Config, LifetimeOptions]):
             "fixed": fixed,
             "optimiser": self._optimiser.init(meta),
             "lifetimes": self._estimator.init({**meta, FIXED: fixed}, self._generator(_ESTIMATES, 0)),
-            "environments": self.lives.start(self._seeds(_TRAINING, 0)(0)),
+            "environments": "",
             "sums": torch.zeros(self.count, dtype=torch.float64),
         }
 
@@ -129,7 +130,7 @@ class System(system.System[Config, LifetimeOptions]):
         """A window of rollouts and one meta-update: the next state, and metrics of the window."""
         began, meta, optimiser = perf_counter(), state["meta"], state["optimiser"]
         theta = {**meta, FIXED: state["fixed"]}
-        seeds = self._seeds(_TRAINING, iteration + 1)
+        seeds = self._seeds(_TRAINING, iteration)
         window, environments = self.lives.window(
             theta, state["lifetimes"], state["environments"], seeds, self._estimator.steps
         )

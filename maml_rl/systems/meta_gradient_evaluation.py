@@ -57,13 +57,14 @@ def segments(
         options: resolved ones.
         progress: called after each segment.
     """
-    environments, window, values = lives.start(seeds(0)(0)), 0, []
+    environments, window, values = "", 0, []
     count = (options.steps or 0) + 1
     for segment in range(count):
         sums, left = torch.zeros(len(lives.tasks), dtype=torch.float64), options.updates
         while left:
-            rollouts, window = min(_WINDOW, left), window + 1
+            rollouts = min(_WINDOW, left)
             lived, environments = lives.window(theta, memory, environments, seeds(window), rollouts)
+            window += 1
             memory, finite = lives.collector.lived_on(theta, memory, lived)
             measured = measure(lived.data.rewards, memory["carry"]).double().cpu()
             sums += rollouts * torch.where(finite.cpu(), measured, torch.nan)

@@ -10,7 +10,8 @@ from tests.run.script_runs import ROOT, Script, write_classes
 
 PRESETS = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs").rglob("*.yaml"))}
 SUPERVISED = [path for path, content in PRESETS.items() if content.get("system") == "maml"]
-POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") != "maml"]
+META_GRADIENT = [path for path, content in PRESETS.items() if content.get("system") == "meta_gradient"]
+POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") not in ("maml", "meta_gradient")]
 
 
 def _name(path: Path) -> str:
@@ -18,7 +19,7 @@ def _name(path: Path) -> str:
 
 
 def test_every_configuration_is_one_of_a_system_or_of_a_sweep() -> None:
-    others = PRESETS.keys() - {*SUPERVISED, *POLICIES}
+    others = PRESETS.keys() - {*SUPERVISED, *META_GRADIENT, *POLICIES}
     assert len(others) >= 1
     assert all(path.parent.name == "sweeps" for path in others)
 
@@ -31,6 +32,15 @@ def test_policies(path: Path, tmp_path: Path, script: Script) -> None:
     small = ["--tasks", "2", "--episodes", "2", "--iterations", "1", "--environment.arguments.horizon", "5"]
     assert script("train", ["--config", str(path), "--output", run, *small]) == 0
     assert script("evaluate", ["--run", run, "--tasks", "2", "--episodes", "2", "--steps", "2"]) == 0
+
+
+@pytest.mark.parametrize("path", META_GRADIENT, ids=_name)
+def test_meta_gradients(path: Path, tmp_path: Path, script: Script) -> None:
+    run = str(tmp_path / "run")
+    small = ["--seeds", "2", "--iterations", "2", "--report_every", "1", "--traced", "false"]
+    assert script("train", ["--config", str(path), "--output", run, *small]) == 0
+    assert (tmp_path / "run" / "schedules.png").is_file()
+    assert script("evaluate", ["--run", run, "--tasks", "2", "--steps", "1", "--updates", "2"]) == 0
 
 
 @pytest.mark.parametrize("path", SUPERVISED, ids=_name)

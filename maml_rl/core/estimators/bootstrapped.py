@@ -13,10 +13,10 @@ from maml_rl.core.estimators.segments import (
     advance,
     concluded,
     entered,
-    lasting,
     next_segment,
     require_positive,
     starting,
+    while_it_lives,
 )
 from maml_rl.core.tree import map_tree
 from maml_rl.core.types import Batch, Memory, Meta
@@ -59,21 +59,21 @@ def bootstrapped(
     last = steps + target_steps - 1
 
     def matching_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:
-        reached, losses = advance(problem, lifetimes, theta, entered(problem, theta, segment), segment, range(steps))
+        reached, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(steps))
         data = map_tree(lambda leaf: leaf[last], segment.data)
         with torch.no_grad():
-            carry, further = advance(problem, lifetimes, theta, reached, segment, range(steps, last))
+            carry, further = advance(problem, theta, reached, segment, range(steps, last))
             k = segment.step + last
-            target = lasting(lifetimes, segment, k, descend(theta, carry, data, k), carry)
+            target = while_it_lives(segment, k, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
     slope = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, last + 1)
+        segment = next_segment(lifetimes, memory, data, last + 1)
         slopes, (distances, (carry, losses)) = slope(theta, segment)
-        result = concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses), generator)
+        result = concluded(lifetimes, memory, segment, Outcome(slopes, carry, losses, losses), generator)
         matching = float(distances[~result.losses.isnan()].mean())
         return result._replace(metrics={**result.metrics, "matching_loss": matching})
 

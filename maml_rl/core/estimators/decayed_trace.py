@@ -13,10 +13,10 @@ from maml_rl.core.estimators.segments import (
     Segment,
     concluded,
     entered,
-    lasting,
     next_segment,
     require_positive,
     starting,
+    while_it_lives,
 )
 from maml_rl.core.tree import flatten, map_tree, select, unflatten
 from maml_rl.core.types import Batch, Memory, Meta
@@ -57,12 +57,10 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
             data, k = map_tree(lambda leaf: leaf[index], segment.data), segment.step + index  # noqa: B023
             following, loss, direct, added = _direct(problem, theta, carry, data, k)
             through = _through(problem, theta, carry, data, k, trace)
-            moved = [decay * old + new for old, new in zip(trace, added, strict=True)]
-            over = carry, trace, torch.zeros_like(direct), torch.zeros_like(loss)
-            chosen = following, moved, direct + through, loss
-            carry, trace, slope, loss = lasting(lifetimes, segment, k, chosen, over)
-            slopes = slopes + slope
-            losses.append(loss)
+            decayed = [decay * old + new for old, new in zip(trace, added, strict=True)]
+            slopes = slopes + while_it_lives(segment, k, direct + through, torch.zeros_like(direct))
+            carry, trace = while_it_lives(segment, k, (following, decayed), (carry, trace))
+            losses.append(while_it_lives(segment, k, loss, torch.zeros_like(loss)))
         return unflatten(slopes / unroll, theta), carry, torch.stack(losses), trace
 
     whole = lifetimes.mapped(lived)
@@ -75,9 +73,9 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, unroll)
+        segment = next_segment(lifetimes, memory, data, unroll)
         slopes, carry, losses, trace = whole(theta, segment, memory["trace"])
-        result = concluded(lifetimes, segment, Outcome(slopes, (carry, trace), losses, losses), generator)
+        result = concluded(lifetimes, memory, segment, Outcome(slopes, (carry, trace), losses, losses), generator)
         return result._replace(memory={**result.memory, "carry": carry, "trace": trace})
 
     return Estimator("decayed_trace", unroll, init, estimate)

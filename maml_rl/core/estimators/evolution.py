@@ -48,14 +48,14 @@ def evolution_strategies(problem: Problem, lifetimes: Lifetimes, unroll: int, si
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, unroll)
+        segment = next_segment(lifetimes, memory, data, unroll)
         own = _own(lifetimes, theta)
         noise = _noise(own, sigma, generator)
         trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e, leaf], 1), own, noise)
         carries, losses = lived(trials, segment)
         slopes = _slopes(noise, losses, sigma)
         carry = map_tree(lambda leaf: leaf[:, 2], carries)
-        return concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses[:, 2]), generator)
+        return concluded(lifetimes, memory, segment, Outcome(slopes, carry, losses, losses[:, 2]), generator)
 
     return Estimator(
         "evolution_strategies",
@@ -96,7 +96,7 @@ def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unro
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, unroll)
+        segment = next_segment(lifetimes, memory, data, unroll)
         own = _own(lifetimes, theta)
         noise = _noise(own, sigma, generator)
         before = select(segment.step == 0, map_tree(torch.zeros_like, own), memory["perturbation"])
@@ -104,7 +104,7 @@ def persistent_evolution_strategies(problem: Problem, lifetimes: Lifetimes, unro
         trials = map_tree(lambda leaf, e: torch.stack([leaf + e, leaf - e], 1), own, noise)
         carry, losses = lived(trials, segment)
         outcome = Outcome(_slopes(perturbation, losses, sigma), carry, losses, losses.mean(1))
-        result = concluded(lifetimes, segment, outcome, generator)
+        result = concluded(lifetimes, memory, segment, outcome, generator)
         return result._replace(memory={**result.memory, "perturbation": perturbation})
 
     return Estimator("persistent_evolution_strategies", unroll, init, estimate)
@@ -117,7 +117,7 @@ def _lived(
     are the carries [N, S, ...] and the losses [N, S, L]."""
 
     def trial(theta: Meta, one: Segment) -> tuple[Carry, Tensor]:
-        carry, losses = advance(problem, lifetimes, theta, entered(problem, theta, one), one, range(unroll))
+        carry, losses = advance(problem, theta, entered(problem, theta, one), one, range(unroll))
         return carry, torch.stack(losses)
 
     shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """What an estimator of meta-gradients is asked about: a problem, lived through in lifetimes of many steps."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -64,6 +65,11 @@ class Lifetimes:
             value = getattr(self, name)
             if not callable(value) and not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
+
+    @property
+    def endless(self) -> bool:
+        """Whether no lifetime ever ends, but for one that diverges."""
+        return self.length == sys.maxsize
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(theta, of_lifetime, ...)`` for all lifetimes: theta, and then trees [N, ...]."""

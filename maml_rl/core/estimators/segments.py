@@ -1,6 +1,5 @@
 """Segments of lifetimes, what all estimators share: walking one, and what goes on after it."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,11 +17,11 @@ __all__ = [
     "advance",
     "concluded",
     "entered",
-    "lasting",
     "next_segment",
     "present",
     "require_positive",
     "starting",
+    "while_it_lives",
 ]
 
 Tree = TypeVar("Tree")
@@ -34,14 +33,14 @@ class Segment(NamedTuple):
     Attributes:
         carry: before them.
         step: how many steps have been taken; with 0 the lifetime is yet to begin, whatever the carry.
-        end: the number of steps at which it ends.
+        end: the number of steps at which it ends; ``()`` where none ever does.
         seed: to begin with, if it is to begin.
         data: of these steps, [steps, ...].
     """
 
     carry: Carry
     step: Tensor
-    end: Tensor
+    end: Tensor | tuple[()]
     seed: Tensor
     data: Batch
 
@@ -91,12 +90,12 @@ def present(problem: Problem, lifetimes: Lifetimes) -> Callable[[Meta, Memory], 
 
     def carries(theta: Meta, memory: Memory) -> Carry:
         with torch.no_grad():
-            return whole(theta, Segment(memory["carry"], memory["step"], memory["end"], memory["seed"], ()))
+            return whole(theta, Segment(memory["carry"], memory["step"], (), memory["seed"], ()))
 
     return carries
 
 
-def next_segment(memory: Memory, data: Batch, steps: int) -> Segment:
+def next_segment(lifetimes: Lifetimes, memory: Memory, data: Batch, steps: int) -> Segment:
     """The next `steps` steps of the N lifetimes in `memory`.
 
     Raises:
@@ -106,7 +105,8 @@ def next_segment(memory: Memory, data: Batch, steps: int) -> Segment:
     for leaf in _pytree.tree_leaves(data):
         if tuple(leaf.shape[:2]) != expected:
             raise ValueError(f"`data` must be [N, steps, ...] = {expected} at the front, got {tuple(leaf.shape)}.")
-    return Segment(memory["carry"], memory["step"], memory["end"], memory["seed"], data)
+    end = () if lifetimes.endless else memory["end"]
+    return Segment(memory["carry"], memory["step"], end, memory["seed"], data)
 
 
 def entered(problem: Problem, theta: Meta, segment: Segment) -> Carry:
@@ -114,14 +114,7 @@ def entered(problem: Problem, theta: Meta, segment: Segment) -> Carry:
     return select(segment.step == 0, problem.begin(theta, segment.seed), segment.carry)
 
 
-def lasting(lifetimes: Lifetimes, segment: Segment, k: Tensor, chosen: Tree, over: Tree) -> Tree:
-    """`chosen` where step `k` is one of the lifetime's, `over` after its end; one without an end needs no comparison."""
-    return chosen if lifetimes.length == sys.maxsize else select(k < segment.end, chosen, over)
-
-
-def advance(
-    problem: Problem, lifetimes: Lifetimes, theta: Meta, carry: Carry, segment: Segment, steps: range
-) -> tuple[Carry, list[Tensor]]:
+def advance(problem: Problem, theta: Meta, carry: Carry, segment: Segment, steps: range) -> tuple[Carry, list[Tensor]]:
     """c_{k+1}, loss_k = step(theta, c_k, data_k, k) for `steps` of a segment: the last carry, and every loss.
 
     After a lifetime's end its carry stays as it is, and its losses are 0.
@@ -130,19 +123,26 @@ def advance(
     for index in steps:
         k = segment.step + index
         following, loss = problem.step(theta, carry, map_tree(lambda leaf: leaf[index], segment.data), k)  # noqa: B023
-        over = carry, torch.zeros_like(loss)
-        carry, loss = lasting(lifetimes, segment, k, (following, loss), over)
-        losses.append(loss)
+        carry = while_it_lives(segment, k, following, carry)
+        losses.append(while_it_lives(segment, k, loss, torch.zeros_like(loss)))
     return carry, losses
 
 
-def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generator: torch.Generator) -> Estimate:
+def while_it_lives(segment: Segment, k: Tensor, following: Tree, otherwise: Tree) -> Tree:
+    """`following` at a step k before the lifetime's end, `otherwise` behind it."""
+    return select(k < segment.end, following, otherwise) if isinstance(segment.end, Tensor) else following
+
+
+def concluded(
+    lifetimes: Lifetimes, memory: Memory, segment: Segment, outcome: Outcome, generator: torch.Generator
+) -> Estimate:
     """The mean over the lifetimes that did not diverge, and the memory in which those that are over begin anew.
 
     Where lifetimes are apart there is no mean: one that diverged has zero for its gradient.
     """
     count, steps = outcome.reported.shape
-    step = (segment.step + steps).minimum(segment.end)
+    end = memory["end"]
+    step = (segment.step + steps).minimum(end)
     bounded = outcome.losses.abs() <= lifetimes.loss_limit
     healthy = _finite((outcome.slopes, outcome.carry, outcome.losses), count) & bounded.flatten(1).all(1)
     contributions = select(healthy, outcome.slopes, map_tree(torch.zeros_like, outcome.slopes))
@@ -150,12 +150,12 @@ def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generato
     gradient = map_tree(lambda leaf: leaf if lifetimes.apart else leaf.sum(0) / max(remaining, 1), contributions)
 
     losses = outcome.reported.sum(1) / (step - segment.step)
-    finished, length = step >= segment.end, _lengths(lifetimes, generator, step.device)
+    finished, length = step >= end, _lengths(lifetimes, generator, step.device)
     over = finished | ~healthy
-    memory = {
+    following = {
         "carry": outcome.carry,
         "step": torch.where(over, torch.zeros_like(step), step),
-        "end": torch.where(over, length, segment.end),
+        "end": torch.where(over, length, end),
         "seed": _seeds(count, generator, step.device),
     }
     metrics = {
@@ -163,7 +163,7 @@ def concluded(lifetimes: Lifetimes, segment: Segment, outcome: Outcome, generato
         "diverged": float(count - remaining),
         "finished": float((finished & healthy).sum()),
     }
-    return Estimate(gradient, memory, metrics, torch.where(healthy, losses, torch.full_like(losses, torch.nan)))
+    return Estimate(gradient, following, metrics, torch.where(healthy, losses, torch.full_like(losses, torch.nan)))
 
 
 def _finite(tree: Any, count: int) -> Tensor:

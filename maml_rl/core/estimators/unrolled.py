@@ -54,7 +54,7 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
     require_positive(unroll=unroll)
 
     def mean_loss(theta: Meta, segment: Segment) -> tuple[Tensor, tuple[Carry, Tensor]]:
-        carry, losses = advance(problem, lifetimes, theta, entered(problem, theta, segment), segment, range(unroll))
+        carry, losses = advance(problem, theta, entered(problem, theta, segment), segment, range(unroll))
         every = torch.stack(losses)
         return every.sum() / unroll, (carry, every)
 
@@ -62,9 +62,9 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
-        segment = next_segment(memory, data, unroll)
+        segment = next_segment(lifetimes, memory, data, unroll)
         slopes, (carry, losses) = slope(theta, segment)
-        return concluded(lifetimes, segment, Outcome(slopes, carry, losses, losses), generator)
+        return concluded(lifetimes, memory, segment, Outcome(slopes, carry, losses, losses), generator)
 
     return Estimator(
         "truncated_unroll", unroll, lambda theta, generator: starting(problem, lifetimes, theta, generator), estimate

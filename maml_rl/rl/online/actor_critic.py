@@ -120,12 +120,13 @@ class ActorCritic(NamedTuple):
             value_weight: w_v.
             entropy_weight: w_e, a number or [E, T].
         """
-        distribution = self.policy.act(self.actor(params), experience.observations)
-        losses = -targets.advantages * distribution.log_prob(experience.actions)
-        if value_weight:  # else values would be differentiated for nothing
-            errors = targets.returns - self.values(params, experience.observations)
-            losses = losses + 0.5 * value_weight * errors.square()
-        return (losses - entropy_weight * distribution.entropy()).mean()
+        shape, seen = experience.rewards.shape, experience.observations.flatten(0, -2)  # one product a layer
+        distribution = self.policy.act(self.actor(params), seen)
+        log_probs = distribution.log_prob(experience.actions.flatten(0, 1)).reshape(shape)
+        errors = targets.returns - self.values(params, seen).reshape(shape)
+        entropies = distribution.entropy().reshape(shape)
+        gains = targets.advantages * log_probs
+        return (-gains + 0.5 * value_weight * errors.square() - entropy_weight * entropies).mean()
 
 
 def actor_critic(policy: Policy, observations: int, critic: CriticConfig) -> ActorCritic:
@@ -169,7 +170,7 @@ def targets_of(
         lambdas: of each state that a step leads to, a number or [E, T].
     """
     both = torch.stack([experience.observations, experience.next_observations])
-    values, next_values = agent.values(params, both)
+    values, next_values = agent.values(params, both.flatten(0, -2)).reshape(both.shape[:-1])
     advantages = lambda_advantages(
         experience.rewards,
         values,

@@ -1,10 +1,9 @@
 """The next rollouts of learners that never start afresh: each learns from one before it acts in the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from numpy.random import SeedSequence
 from torch import Tensor
 from torch.utils import _pytree
 
@@ -15,6 +14,7 @@ from maml_rl.rl.online.actor_critic import Experience, experience_of
 from maml_rl.rl.online.learner import OnlineLearner
 from maml_rl.rl.sampling import sampler as sampling
 from maml_rl.rl.sampling.actors import Actor, memoryless
+from maml_rl.rl.sampling.seeds import StepSeeds
 
 __all__ = ["Collector", "Window"]
 
@@ -25,11 +25,13 @@ class Window(NamedTuple):
     Attributes:
         data: `Experience` [N, K, E, T, ...] a part.
         last: the carry that acted in the last rollout, [N, ...] a leaf.
+        finite: which lifetimes had finite updates only, [N].
         environments: where the environments stand.
     """
 
     data: Experience
     last: Carry
+    finite: Tensor
     environments: sampling.Carry
 
 
@@ -57,7 +59,7 @@ class Collector:
         carry: Carry,
         step: Tensor,
         environments: sampling.Carry,
-        seeds: Callable[[int], Sequence[SeedSequence]],
+        seeds: StepSeeds,
         rollouts: int,
     ) -> Window:
         """K rollouts, with an update by each but the last.
@@ -67,36 +69,43 @@ class Collector:
             carry: the learners, [N, ...] a leaf.
             step: how many updates each has had, [N].
             environments: where they stand.
-            seeds: of each rollout, one for each lifetime.
+            seeds: ``seeds(k)`` of the k-th rollout, counted from 1, one for each lifetime.
             rollouts: K.
 
         Raises:
             SimulationError: see `Sampler.rollout`.
         """
         collected: list[Experience] = []
+        healthy = torch.ones_like(step, dtype=torch.bool)
         for index in range(rollouts):
             if index:
                 learned, finite = self._learn(theta, carry, collected[-1], step + (index - 1))
                 carry = learned if bool(finite.all()) else select(finite, learned, carry)
+                healthy = healthy & finite
             actor = self._learner.agent.actor(carry["params"])
-            rollout, environments = self.sampler.rollout(self.actor, actor, environments, seeds(index), self._steps)
+            rollout, environments = self.sampler.rollout(self.actor, actor, environments, seeds(index + 1), self._steps)
             collected.append(experience_of(rollout))
         data = _pytree.tree_map(lambda *parts: torch.stack(parts, 1), *collected)
-        return Window(data, carry, environments)
+        return Window(data, carry, healthy, environments)
 
     def lived_on(self, theta: Meta, memory: Memory, window: Window) -> tuple[Memory, Tensor]:
         """The memory of an estimator that estimates nothing: lifetimes go on under a theta that stays as it is.
 
         Returns:
-            The memory, and which lifetimes are still finite, [N]; the others begin anew with the seeds they had.
+            The memory, and which lifetimes had finite updates only, [N]; the others begin anew with their seeds.
         """
         rollouts = window.data.rewards.shape[1]
         final = map_tree(lambda leaf: leaf[:, -1], window.data)
         carry, finite = self._learn(theta, window.last, final, memory["step"] + (rollouts - 1))
+        finite = finite & window.finite
         step = torch.where(finite, memory["step"] + rollouts, torch.zeros_like(memory["step"]))
         return {**memory, "carry": carry, "step": step}, finite
 
     def _one(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> tuple[Carry, Tensor]:
+        """The learner after an update, and whether its parameters and what it is about to do are finite."""
         learned = self._learner.learn(theta, carry, data, k)
-        sums = [leaf.sum() for leaf in learned["params"].values()]  # finite only if all entries are
+        ahead = self._learner.agent.policy.act(
+            self._learner.agent.actor(learned["params"]), data.next_observations[..., -1, :]
+        )
+        sums = [leaf.sum() for leaf in (*learned["params"].values(), *ahead)]  # finite only if all entries are
         return learned, torch.stack(sums).isfinite().all()

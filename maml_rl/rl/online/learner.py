@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -119,7 +119,8 @@ class OnlineLearner:
         """A learner that knows nothing."""
         params = self.agent.initial(Seeded(seed), self.dtype)
         like = next(iter(params.values()))
-        return {"params": params, "memory": self._rule.start(params, theta), "rewards": like.new_zeros(self.window)}
+        memory = self._rule(0.0).start(params, theta)
+        return {"params": params, "memory": memory, "rewards": like.new_zeros(self.window)}
 
     def learn(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> Carry:
         """theta' = theta + f(tau, theta, eta): one update by a rollout (Xu et al., 2018, equation 1)."""
@@ -161,9 +162,9 @@ class OnlineLearner:
 
     def match(self, target: Carry, reached: Carry, data: Experience) -> Tensor:
         """mean_t [w'_p KL(pi~ || pi) + w'_v (v~ - v)^2 / 2] on the observations of a rollout."""
-        before, after = (self.agent.policy.act(self.agent.actor(each["params"]), data.observations) for each in
-                         (target, reached))  # fmt: skip
-        wanted, values = (self.agent.values(each["params"], data.observations) for each in (target, reached))
+        seen = data.observations.flatten(0, -2)
+        before, after = (self.agent.policy.act(self.agent.actor(each["params"]), seen) for each in (target, reached))
+        wanted, values = (self.agent.values(each["params"], seen) for each in (target, reached))
         apart = self.meta_loss.policy_weight * before.kl(after)
         return (apart + 0.5 * self.meta_loss.value_weight * (wanted - values).square()).mean()
 
@@ -172,16 +173,15 @@ class OnlineLearner:
         learned: Sequence[Hyperparameter] = [part for part in self.own if part.form != "no"]
         return {part.name: part.reported(theta, data.observations, carry["rewards"]) for part in learned}
 
-    @property
-    def _rule(self) -> Rule:
-        return {"sgd": sgd, "adam": adam}[self.config.rule](lambda step: 1.0)
+    def _rule(self, rate: Any) -> Rule:
+        return {"sgd": sgd, "adam": adam}[self.config.rule](lambda step: rate)
 
     def _moved(self, theta: Meta, state: InnerState, loss: Loss, batch: Batch, rewards: Tensor, k: Tensor) -> Carry:
-        """A step of the rule, which has the rate 1, times the learning rate."""
-        signal, _ = self._rule.observe(loss, state, batch, theta, k)  # type: ignore[arg-type]
+        """A step of the rule with the learning rate of now."""
+        step: Any = k  # a tensor where losses and rules count by numbers
+        rule = self._rule(self.own.learning_rate.value(theta, rewards, rewards))
+        signal, _ = rule.observe(loss, state, batch, theta, step)
         if self.config.max_norm is not None:
             signal = clip_norm({"": signal}, self.config.max_norm)[0][""]
-        moved = self._rule.move(signal, state, theta, k)  # type: ignore[arg-type]
-        rate = self.own.learning_rate.value(theta, rewards, rewards)
-        params = {name: leaf + rate * (moved.params[name] - leaf) for name, leaf in state.params.items()}
-        return {"params": params, "memory": moved.memory}
+        moved = rule.move(signal, state, theta, step)
+        return {"params": moved.params, "memory": moved.memory}

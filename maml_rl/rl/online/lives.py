@@ -1,9 +1,6 @@
-"""N learners in their environments: where they stand as trees of tensors, and what they live through next."""
+"""N learners in their environments: what they live through next, from where they stand."""
 
-from collections.abc import Callable, Mapping, Sequence
-
-from numpy.random import SeedSequence
-from torch import Tensor
+from collections.abc import Sequence
 
 from maml_rl.core.estimators import Lifetimes, present
 from maml_rl.core.types import Memory, Meta
@@ -11,6 +8,7 @@ from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.online.collect import Collector, Window
 from maml_rl.rl.online.learner import OnlineLearner
 from maml_rl.rl.sampling.sampler import Sampler
+from maml_rl.rl.sampling.seeds import StepSeeds
 
 __all__ = ["Lives"]
 
@@ -35,25 +33,16 @@ class Lives:
         self.collector = Collector(learner, lifetimes, sampler, rollout)
         self._present = present(learner.problem(), lifetimes)
 
-    def start(self, seeds: Sequence[SeedSequence]) -> dict[str, Tensor]:
-        """Starts an episode in every environment: where they stand; empty if they cannot be stored."""
-        return self.sampler.stored(self.sampler.start(self.collector.actor, self.tasks, seeds)) or {}
-
     def window(
-        self,
-        theta: Meta,
-        memory: Memory,
-        environments: Mapping[str, Tensor],
-        seeds: Callable[[int], Sequence[SeedSequence]],
-        rollouts: int,
-    ) -> tuple[Window, dict[str, Tensor]]:
+        self, theta: Meta, memory: Memory, environments: str, seeds: StepSeeds, rollouts: int
+    ) -> tuple[Window, str]:
         """The next K rollouts, and where the environments stand behind them.
 
         Args:
             theta: the meta-parameters.
             memory: an estimator's, with where the learners are.
-            environments: of `start` or of the window before.
-            seeds: ``seeds(k)`` of the k-th rollout, counted from 1, one for each lifetime; of a start at 0.
+            environments: of the window before, as text; empty where episodes are to begin.
+            seeds: ``seeds(k)`` of the k-th rollout, counted from 1, one for each lifetime; of a beginning at 0.
             rollouts: K.
 
         Raises:
@@ -65,7 +54,5 @@ class Lives:
         else:
             standing = sampler.start(actor, self.tasks, seeds(0))
         carry = self._present(theta, memory)
-        window = self.collector.collect(
-            theta, carry, memory["step"], standing, lambda index: seeds(index + 1), rollouts
-        )
-        return window, sampler.stored(window.environments) or {}
+        window = self.collector.collect(theta, carry, memory["step"], standing, seeds, rollouts)
+        return window, sampler.stored(window.environments)

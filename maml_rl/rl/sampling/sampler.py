@@ -1,6 +1,6 @@
 """Episodes of all tasks in lockstep, under one policy with parameters of its own for each task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.environments.task_env import HasSnapshots, Task
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.sampling.actors import Actor
+from maml_rl.rl.sampling.array_text import array_text, arrays_of_text
 from maml_rl.rl.sampling.episode_record import EpisodeRecord, Layout, log_probs_of
 from maml_rl.rl.sampling.seeds import ACTIONS, child_seed
 from maml_rl.rl.sampling.stepping import Stepped, Stepper
@@ -119,20 +120,19 @@ class Sampler:
         memory = actor.begin_episode(self._begin(actor))
         return Carry(self.stepper.reset(tasks, seeds), memory, np.zeros(self.stepper.count, int), tasks)
 
-    def stored(self, carry: Carry) -> dict[str, Tensor] | None:
-        """Where rollouts stand, with the environments, as tensors on the CPU; None where environments cannot be stored.
+    def stored(self, carry: Carry) -> str:
+        """Where rollouts stand, with the environments, as text; empty where environments cannot be stored.
 
-        The memory of the actor, which is tensors already, and the tasks are not in it.
+        The memory of the actor and the tasks are not in it.
         """
         envs = self.stepper.envs
         if not (isinstance(envs, HasSnapshots) and isinstance(getattr(envs, "unwrapped", envs), HasSnapshots)):
-            return None
-        arrays = {**envs.snapshot(), "observations": carry.observations, "since_start": carry.elapsed}
-        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+            return ""
+        return array_text({**envs.snapshot(), "observations": carry.observations, "since_start": carry.elapsed})
 
-    def restored(self, stored: Mapping[str, Tensor], memory: Memory, tasks: Sequence[Task]) -> Carry:
+    def restored(self, stored: str, memory: Memory, tasks: Sequence[Task]) -> Carry:
         """Goes on where `stored` was taken, with the actor's memory and the tasks of then."""
-        arrays = {name: tensor.cpu().numpy().copy() for name, tensor in stored.items()}
+        arrays = arrays_of_text(stored)
         observations, elapsed = arrays.pop("observations"), arrays.pop("since_start")
         self.stepper.restore(tasks, arrays)
         return Carry(observations, memory, elapsed, tasks)

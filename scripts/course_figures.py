@@ -1,0 +1,67 @@
+"""Figures of what runs measured over training, from stored curves: a panel for each quantity, bands around means."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from stored_numbers import StoredNumbers
+
+
+class Course(NamedTuple):
+    """A quantity of one run over training.
+
+    Attributes:
+        panel: which it stands in.
+        name: what the legend calls it.
+        steps: environment steps, [R].
+        values: means over the run's lifetimes, [R].
+        widths: half the widths of their 95% intervals, [R]; empty where the run has none.
+    """
+
+    panel: str
+    name: str
+    steps: list[float]
+    values: list[float]
+    widths: list[float]
+
+
+def courses_of(store: StoredNumbers, panels: Sequence[str], entries: Sequence[str]) -> list[Course]:
+    """Courses of entries `name | experiment/run`, one in each panel, which are called by their columns; and of entries
+    `name | experiment/run | column`, in the first panel."""
+    courses = []
+    for entry in entries:
+        name, source, *columns = (part.strip() for part in entry.split("|"))
+        rows = store.matching(source, "curves")
+        for panel, column in [(panels[0], columns[0])] if columns else [(panel, panel) for panel in panels]:
+            width = f"{column}_interval95"
+            if rows[0].get(column):
+                numbers = {key: [float(row[key]) for row in rows] for key in ("env_steps", column)}
+                widths = [float(row[width]) for row in rows] if rows[0].get(width) else []
+                courses.append(Course(panel, name, numbers["env_steps"], numbers[column], widths))
+    return courses
+
+
+def draw_courses(courses: Sequence[Course]) -> Figure:
+    """The panels below each other, over one axis of environment steps."""
+    panels = list(dict.fromkeys(course.panel for course in courses))
+    figure = Figure(figsize=(8, 0.8 + 2.4 * len(panels)), layout="constrained")
+    names = list(dict.fromkeys(course.name for course in courses))
+    shades = [f"C{index}" for index in range(len(names))]
+    if len(names) > 4:  # such as the states of a chain: colours in their order
+        shades = list(colormaps["viridis"](np.linspace(0, 0.92, len(names))))
+    colour = dict(zip(names, shades, strict=True))
+    for axes, panel in zip(figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], panels, strict=True):
+        for course in (course for course in courses if course.panel == panel):
+            axes.plot(course.steps, course.values, color=colour[course.name], label=course.name, linewidth=1.2)
+            if course.widths:
+                low, high = ([value + sign * width for value, width in zip(course.values, course.widths, strict=True)]
+                             for sign in (-1, 1))  # fmt: skip
+                axes.fill_between(course.steps, low, high, color=colour[course.name], alpha=0.2, linewidth=0)
+        axes.set_ylabel(panel.replace("_", " "))
+        axes.grid(alpha=0.3)
+    axes.set_xlabel("steps of each lifetime")
+    handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(list(handles.values()), list(map(str, handles)), loc="outside right upper", fontsize=8)
+    return figure

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import gymnasium as gym
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from maml_rl.core.estimators import Carry, Lifetimes, truncated_unroll
-from maml_rl.core.tree import map_tree, place
+from maml_rl.core.tree import map_tree, place, take
 from maml_rl.core.types import Meta, Params
 from maml_rl.rl.online.actor_critic import Experience, actor_critic
 from maml_rl.rl.online.hyperparameters import FIXED, HyperparameterConfig, hyperparameter
@@ -120,8 +119,8 @@ def by_estimator(count: int, traced: bool, dtype: torch.dtype = torch.float32) -
 
     def way(drawn: Case) -> Params:
         device, generator = drawn.data.rewards.device, torch.Generator().manual_seed(0)
-        begun, end = torch.ones(count, dtype=torch.int64, device=device), torch.full((count,), sys.maxsize, device=device)
-        memory = {"carry": drawn.carry, "step": begun, "end": end, "seed": begun}
+        begun = torch.ones(count, dtype=torch.int64, device=device)
+        memory = {"carry": drawn.carry, "step": begun, "end": torch.full_like(begun, sys.maxsize), "seed": begun}
         return estimator.estimate(drawn.theta, memory, drawn.data, generator).gradient[LEARNED]
 
     return way
@@ -131,7 +130,7 @@ def one_by_one(way: Way) -> Way:
     """The plain loop: one lifetime after the other."""
 
     def looped(drawn: Case) -> Params:
-        each = [way(map_tree(lambda leaf: leaf[index : index + 1], drawn)) for index in range(len(drawn.data.rewards))]  # noqa: B023
+        each = [way(take(drawn, index, index + 1)) for index in range(len(drawn.data.rewards))]
         return map_tree(lambda *leaves: torch.cat(leaves), *each)
 
     return looped
@@ -143,11 +142,12 @@ def by_autograd(drawn: Case) -> Params:
     Losses are summed over lifetimes, so the gradient of one does not touch another.
     """
     theta = {name: leaf.detach().requires_grad_() for name, leaf in drawn.theta[LEARNED].items()}
-    params, rewards, total = drawn.carry["params"], drawn.carry["rewards"], torch.zeros(())
-    params = {name: leaf.detach().requires_grad_() for name, leaf in params.items()}
+    params = {name: leaf.detach().requires_grad_() for name, leaf in drawn.carry["params"].items()}
+    rewards = drawn.carry["rewards"]
+    total = rewards.new_zeros(())
     for k in range(ROLLOUTS):
         seen, following, actions, gains, ends, _ = (part[:, k, 0] for part in drawn.data)
-        values, next_values = _forward(params, "critic.", torch.cat([seen, following], 1))[..., 0].split(STEPS, 1)
+        values, next_values = _forward(params, "critic.", torch.cat([seen, following], 1))[..., 0].chunk(2, 1)
         returns = gains + GAMMA * (1 - ends) * next_values
         advantages = returns - values
         rewards = torch.cat([rewards[:, 1:], gains.mean(1, keepdim=True)], 1)

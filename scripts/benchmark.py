@@ -6,7 +6,8 @@ environment, Gymnasium's SyncVectorEnv of the single environment, Stable-Baselin
 environment, and the whole sampler with a policy. All take the same actions, because the cost of a physics step depends
 on the contacts. `environments` has the same ratios for every MuJoCo task. `meta_update` times the half-cheetah setting
 of pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
-`sinusoid` and `few_shot_images` are supervised: see supervised_speed.py.
+`sinusoid` and `few_shot_images` are supervised: see supervised_speed.py. `lifetimes` compares meta-gradients of many
+learners that never start afresh with hand-written loops: see lifetime_speed.py.
 """
 
 import json
@@ -22,8 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbour, however this file was loaded
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbours, however this file was loaded
 
+import lifetime_speed
 import numpy as np
 import simulation_speed
 import supervised_speed
@@ -57,7 +59,7 @@ class Options:
     Attributes:
         device: of the learner; the simulation runs on the CPU.
         threads: of the simulation and of the learner's arithmetic.
-        repetitions: of each measurement; the median counts.
+        repetitions: of each measurement; the median counts, of lifetimes the fastest.
         json: a file for the figures.
         sections: which ones, in this order; all where nothing is given.
     """
@@ -89,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
         "meta_update": lambda: meta_update(options),
         "sinusoid": lambda: supervised_speed.sinusoid(*sizes),
         "few_shot_images": lambda: supervised_speed.few_shot_images(*sizes),
+        "lifetimes": lambda: lifetime_speed.lifetimes(options.device, options.repetitions),
     }
     wanted = options.sections or list(sections)
     unknown = sorted(set(wanted) - sections.keys())

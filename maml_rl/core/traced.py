@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 _TRANSPOSE, _PERMUTE = torch.ops.aten.transpose.int, torch.ops.aten.permute.default
+_TIMES = torch.ops.aten.mul.Tensor
 _SHAPED = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
 
 
@@ -74,9 +75,17 @@ def _unchanged(node: Node) -> Node | None:
     if node.target in _SHAPED:
         old, new = (each.meta.get("tensor_meta") for each in (before, node))
         return before if old is not None and new is not None and old.shape == new.shape else None
+    if node.target is _TIMES and node.args[1] == 1:  # the layout is to stay too: the order of later sums depends on it
+        old, new = (each.meta.get("tensor_meta") for each in (before, node))
+        same = old is not None and new is not None and _form(old) == _form(new)
+        return before if same else None
     if node.target is _TRANSPOSE and before.target is _TRANSPOSE and before.args[1:] == node.args[1:]:
         return before.args[0]
     return None
+
+
+def _form(known: Any) -> tuple[Any, ...]:
+    return known.dtype, known.shape, known.stride
 
 
 def _key(node: Node) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +21,8 @@ def benchmark() -> Any:
     module.TASKS, module.EPISODES, module.STEPS, module.COUNT = 4, 4, 6, 16
     speed = module.supervised_speed
     speed.SINE_TASKS, speed.SINE_ITERATIONS, speed.IMAGE_TASKS = 3, 2, 2
+    lives = module.lifetime_speed
+    lives.COUNTS, lives.LOOPED, lives.ROLLOUTS, lives.STEPS, lives.OBSERVATIONS = (2, 3), 2, 3, 4, 5
     return module
 
 
@@ -37,6 +40,8 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
                         "peak_memory_mb"},
         "sinusoid": {"maml_rl", "hand_written", "loop_over_tasks", "maml_rl_per_hand_written", "maml_rl_per_loop"},
         "few_shot_images": {"iteration_s", "drawing_s", "floor_s", "iteration_per_floor", "drawing_share"},
+        "lifetimes": {"maml_rl_2", "maml_rl_3", "hand_written_2", "loop_2", "estimator_loop_2", "maml_rl_per_loop_2",
+                      "maml_rl_per_estimator_loop_2", "maml_rl_per_hand_written_2", "maml_rl_per_hand_written_3"},
     }  # fmt: skip
     for section, keys in wanted.items():
         assert keys <= figures[section].keys()
@@ -47,6 +52,24 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
     assert figures["meta_update"]["env_steps"] == 2 * 16 * 6
     assert figures["machine"]["threads"] == 1
     assert "torch" in figures["versions"]
+
+
+def test_lifetimes_that_are_compared_have_the_same_meta_gradients(benchmark: Any) -> None:
+    speed = benchmark.lifetime_speed
+    drawn = speed.case(2, torch.float64, "cpu")
+    expected = speed.by_estimator(2, traced=True, dtype=torch.float64)(drawn)
+    alone = speed.by_estimator(1, traced=False, dtype=torch.float64)
+    assert min(float(leaf.abs().max()) for leaf in expected.values()) > 1e-7
+    for way in (speed.by_autograd, speed.one_by_one(speed.by_autograd), speed.one_by_one(alone)):
+        torch.testing.assert_close(way(drawn), expected, rtol=1e-9, atol=1e-14)
+
+
+def test_lifetimes_are_not_timed_where_a_loop_computes_something_else(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark.lifetime_speed, "META_ENTROPY", 0.13)  # the hand-written loops read it, ours does not
+    with pytest.raises(AssertionError, match="not close"):
+        benchmark.lifetime_speed.lifetimes("cpu", 1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from maml_rl.core.estimators import (
     Lifetimes,
     Problem,
     bootstrapped,
+    decayed_trace,
     evolution_strategies,
     persistent_evolution_strategies,
     seeded_normal,
@@ -80,6 +81,7 @@ def _table(lifetimes: Lifetimes) -> dict[str, Estimator]:
         estimator.name: estimator
         for estimator in (
             truncated_unroll(DESCENT, lifetimes, 5),
+            decayed_trace(DESCENT, lifetimes, 5, 0.9),
             evolution_strategies(DESCENT, lifetimes, 5, 0.01),
             persistent_evolution_strategies(DESCENT, lifetimes, 5, 0.01),
             bootstrapped(DESCENT, lifetimes, 3, 2, descend, match),

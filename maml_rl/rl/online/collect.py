@@ -98,5 +98,6 @@ class Collector:
 
     def _one(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> tuple[Carry, Tensor]:
         learned = self._learner.learn(theta, carry, data, k)
-        sums = [leaf.sum() for leaf in learned["params"].values()]  # finite only if all entries are
+        moved = (learned["params"], learned["memory"])
+        sums = [leaf.sum() for leaf in _pytree.tree_leaves(moved)]  # finite only if all entries are
         return learned, torch.stack(sums).isfinite().all()

@@ -181,7 +181,8 @@ class OnlineLearner:
         signal, _ = self._rule.observe(loss, state, batch, theta, k)  # type: ignore[arg-type]
         if self.config.max_norm is not None:
             signal = clip_norm({"": signal}, self.config.max_norm)[0][""]
-        moved = self._rule.move(signal, state, theta, k)  # type: ignore[arg-type]
+        steps = k.double()  # a plain number to the power of a whole one is float32, whatever the parameters are
+        moved = self._rule.move(signal, state, theta, steps)  # type: ignore[arg-type]
         rate = self.own.learning_rate.value(theta, rewards, rewards)
         params = {name: leaf + rate * (moved.params[name] - leaf) for name, leaf in state.params.items()}
         return {"params": params, "memory": moved.memory}

@@ -150,7 +150,7 @@ def clip_value(gradient: Tree, largest: float) -> Tree:
 def clip_norm(gradient: Meta, longest: float) -> tuple[Meta, torch.Tensor]:
     """The gradient scaled down to the length `longest` where it is longer, and its length before."""
     norm = torch.stack([leaf.norm() for leaf in _joined(gradient).values()]).norm()
-    scale = (longest / norm.clamp(min=longest)).detach()
+    scale = longest / norm.clamp(min=longest)
     return map_tree(lambda leaf: leaf * scale, gradient), norm
 
 

@@ -24,23 +24,25 @@ def traced(function: Callable[..., Result]) -> Callable[..., Result]:
     The record has the plain operations of tensors that `torch.func.grad` and `torch.func.vmap` come down to, each of
     them once: what is computed twice, as the forward pass of two losses, is replayed once. The bits are the same, and
     it takes a third of the time where tensors are small. Recording takes about a millisecond for each operation. There
-    is one record for each structure, shape, type and device of the arguments.
+    is one record for each structure, shape, type and device of the arguments, which are laid out in memory row by row.
 
     Args:
-        function: of trees of tensors. What it does must not depend on the numbers in them, and no derivative passes
-            through the result.
+        function: of trees of tensors. What it does must not depend on the numbers in them, it must not write into them,
+            and no derivative passes through the result. Recording runs it once more, so what draws random numbers draws
+            some in vain at the first call.
     """
     records: dict[Any, Callable[..., Result]] = {}
 
     @torch.no_grad()
     def replayed(*arguments: Any) -> Result:
         leaves, structure = _pytree.tree_flatten(arguments)
+        leaves = [leaf.contiguous() for leaf in leaves]  # a record holds for one layout in memory
         key = (structure, *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves))
         if key not in records:
-            apart = [leaf.clone() for leaf in leaves]  # a tensor that is given twice would be recorded as one
-            example = _pytree.tree_unflatten(apart, structure)
-            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*example))
-        return records[key](*arguments)
+            # One tensor may stand in several places now and not later: recording tells them apart as objects.
+            apart = _pytree.tree_unflatten([leaf.detach() for leaf in leaves], structure)
+            records[key] = _without_repetition(make_fx(torch.func.functionalize(function))(*apart))
+        return records[key](*_pytree.tree_unflatten(leaves, structure))
 
     return replayed
 

@@ -9,6 +9,7 @@ from maml_rl.core.estimators import (
     Lifetimes,
     Problem,
     bootstrapped,
+    decayed_trace,
     evolution_strategies,
     persistent_evolution_strategies,
     seeded_normal,
@@ -16,7 +17,8 @@ from maml_rl.core.estimators import (
 )
 from maml_rl.core.types import Meta
 
-__all__ = ["DESCENT", "ESTIMATORS", "SIZE", "descend", "descent_data", "descent_theta", "match", "seeded"]
+__all__ = ["DESCENT", "ESTIMATORS", "SIZE", "descend", "descent_data", "descent_theta", "estimators", "match",
+           "seeded"]  # fmt: skip
 
 SIZE = 3
 CURVATURE = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
@@ -75,11 +77,13 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _table(lifetimes: Lifetimes) -> dict[str, Estimator]:
+def estimators(lifetimes: Lifetimes) -> dict[str, Estimator]:
+    """Every estimator whose unrolls are shorter than lifetimes, on `DESCENT`, with 5 steps of data: each joins it."""
     return {
         estimator.name: estimator
         for estimator in (
             truncated_unroll(DESCENT, lifetimes, 5),
+            decayed_trace(DESCENT, lifetimes, 5, 0.9),
             evolution_strategies(DESCENT, lifetimes, 5, 0.01),
             persistent_evolution_strategies(DESCENT, lifetimes, 5, 0.01),
             bootstrapped(DESCENT, lifetimes, 3, 2, descend, match),
@@ -87,5 +91,5 @@ def _table(lifetimes: Lifetimes) -> dict[str, Estimator]:
     }
 
 
-ESTIMATORS = _table(Lifetimes(6, 13, loss_limit=1e6))
-"""Every estimator whose unrolls are shorter than lifetimes, on `DESCENT`, with 5 steps of data: each joins it."""
+ESTIMATORS = estimators(Lifetimes(6, 13, loss_limit=1e6))
+"""Those whose lifetimes share theta and end one after the other."""

@@ -112,7 +112,8 @@ def _along(function: Callable[[Meta], Any], theta: Meta) -> tuple[Any, Any]:
 
     def derivative(direction: Tensor) -> tuple[Any, Any]:
         value, slope = torch.func.jvp(function, (theta,), (unflatten(direction, theta),))[:2]
-        return value, slope
+        # Mapped, a derivative of a scalar is float64 where a plain number multiplies it.
+        return value, map_tree(lambda one, two: two.to(one.dtype), value, slope)
 
     directions = torch.eye(len(vector), dtype=vector.dtype, device=vector.device)
     return torch.func.vmap(derivative)(directions)  # type: ignore[no-any-return]

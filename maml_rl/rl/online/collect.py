@@ -107,5 +107,6 @@ class Collector:
         ahead = self._learner.agent.policy.act(
             self._learner.agent.actor(learned["params"]), data.next_observations[..., -1, :]
         )
-        sums = [leaf.sum() for leaf in (*learned["params"].values(), *ahead)]  # finite only if all entries are
+        told = (learned["params"], learned["memory"], tuple(ahead))
+        sums = [leaf.sum() for leaf in _pytree.tree_leaves(told)]  # finite only if all entries are
         return learned, torch.stack(sums).isfinite().all()

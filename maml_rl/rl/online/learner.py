@@ -183,5 +183,6 @@ class OnlineLearner:
         signal, _ = rule.observe(loss, state, batch, theta, step)
         if self.config.max_norm is not None:
             signal = clip_norm({"": signal}, self.config.max_norm)[0][""]
-        moved = rule.move(signal, state, theta, step)
+        powers: Any = k.double()  # a plain number to the power of a whole one is float32, whatever the parameters are
+        moved = rule.move(signal, state, theta, powers)
         return {"params": moved.params, "memory": moved.memory}

@@ -82,7 +82,7 @@ class System(system.System[Config, LifetimeOptions]):
         """The lifetimes that are trained; seeds have the same tasks in every setting."""
         config = self.config
         sampler = self._sampler(config.environment, self.count)
-        drawn = sampler.stepper.draw_tasks(drawing_seed(config.seed, _TRAINING, 0))[: config.seeds]
+        drawn = sampler.stepper.draw_tasks(drawing_seed(config.seed, _TRAINING, 0), config.seeds)
         return Lives(self.learner, self._lifetimes, sampler, drawn * len(config.settings), config.rollout)
 
     def prepare(self) -> None:
@@ -105,23 +105,25 @@ class System(system.System[Config, LifetimeOptions]):
             self.lives.sampler.close()
 
     def initial_state(self) -> State:
-        """Learners that have not begun, in environments that have."""
-        generators = [generator_of(self.config.seed + index % self.config.seeds, _INITIALISATION) for index in
-                      range(self.count)]  # fmt: skip
-        settings = [setting for setting in self.config.settings for _ in range(self.config.seeds)]
+        """Learners and environments that have not begun; what is drawn for a seed is the same in every setting."""
+        seeds, settings = self.config.seeds, self.config.settings
+        each = [setting for setting in settings for _ in range(seeds)]
+        generators = [self._generator(_INITIALISATION, seed) for _ in settings for seed in range(seeds)]
         meta: Meta = {}
         for part in self.learner.own:
-            starts = [part.start(setting[part.name], generator, self.dtype) for setting, generator in
-                      zip(settings, generators, strict=True)]  # fmt: skip
+            chosen = zip(each, generators, strict=True)
+            starts = [part.start(setting[part.name], generator, self.dtype) for setting, generator in chosen]
             if starts[0]:
                 meta[part.name] = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
-        fixed = {name: torch.tensor([setting[name] for setting in settings], dtype=self.dtype) for name in settings[0]}
+        fixed = {name: torch.tensor([setting[name] for setting in each], dtype=self.dtype) for name in each[0]}
         meta, fixed = place(meta, self.device), place(fixed, self.device)
+        lifetimes = self._estimator.init({**meta, FIXED: fixed}, self._generator(_ESTIMATES, 0))
+        lifetimes["seed"] = lifetimes["seed"][:seeds].repeat(len(settings))
         return {
             "meta": meta,
             "fixed": fixed,
             "optimiser": self._optimiser.init(meta),
-            "lifetimes": self._estimator.init({**meta, FIXED: fixed}, self._generator(_ESTIMATES, 0)),
+            "lifetimes": lifetimes,
             "environments": "",
             "sums": torch.zeros(self.count, dtype=torch.float64),
         }
@@ -183,7 +185,7 @@ class System(system.System[Config, LifetimeOptions]):
         theta = map_tree(lambda leaf: leaf.repeat_interleave(tasks, 0), theta)
         sampler = self._sampler(self.held_out_environment, count)
         try:
-            drawn = sampler.stepper.draw_tasks(drawing_seed(options.seed, _EVALUATION, 0))[:tasks]
+            drawn = sampler.stepper.draw_tasks(drawing_seed(options.seed, _EVALUATION, 0), tasks)
             lifetimes = self._side_by_side(count)
             lives = Lives(self.learner, lifetimes, sampler, drawn * self.count, self.config.rollout)
             generator = generator_of(options.seed, _EVALUATION)

@@ -115,6 +115,11 @@ def test_settings_stand_side_by_side_with_the_same_seeds() -> None:
     _, state = _lived(fixed, 3)
     assert len(state["sums"]) == 4
     assert state["fixed"]["gae_lambda"].tolist() == [0.5] * 4
+    seeds, alone = state["lifetimes"]["seed"], _lived(replace(fixed, gae_lambda=HyperparameterConfig(0.5)), 3)[1]
+    twins = state["lifetimes"]["carry"]["params"]
+    assert all(_same(leaf[:2], leaf[2:]) for leaf in twins.values())
+    assert _same({name: leaf[:2] for name, leaf in twins.items()}, alone["lifetimes"]["carry"]["params"])
+    assert len(set(seeds.tolist())) == 2
     varied = replace(fixed, gae_lambda=HyperparameterConfig(0.5), gamma=HyperparameterConfig([0.1, 0.9]))
     (row, *_), state = _lived(varied, 1)
     assert state["fixed"]["gamma"].tolist() == [0.1, 0.1, 0.9, 0.9]

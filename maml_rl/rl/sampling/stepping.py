@@ -59,17 +59,16 @@ class Stepper:
         space = self.envs.single_action_space
         self._first_action = int(space.start) if isinstance(space, gym.spaces.Discrete) else None
 
-    def draw_tasks(self, seed: SeedSequence) -> list[Task]:
-        """Draws N tasks, as dictionaries of plain numbers, strings and lists.
+    def draw_tasks(self, seed: SeedSequence, count: int | None = None) -> list[Task]:
+        """Draws so many tasks, N where nothing is given, as dictionaries of plain numbers, strings and lists.
 
         Raises:
             SimulationError: the environment raised, or drew something else.
         """
-        drawn = _attempt("when it drew tasks", lambda: self.envs.sample_tasks(self.tasks, Generator(PCG64(seed))))
-        if not isinstance(drawn, Sequence) or len(drawn) != self.tasks:
-            raise SimulationError(
-                f"sample_tasks({self.tasks}, rng) must return {self.tasks} tasks, got {drawn!r}."[:300]
-            )
+        wanted = self.tasks if count is None else count
+        drawn = _attempt("when it drew tasks", lambda: self.envs.sample_tasks(wanted, Generator(PCG64(seed))))
+        if not isinstance(drawn, Sequence) or len(drawn) != wanted:
+            raise SimulationError(f"sample_tasks({wanted}, rng) must return {wanted} tasks, got {drawn!r}."[:300])
         try:
             return [plain_task(task) for task in drawn]
         except TaskError as error:

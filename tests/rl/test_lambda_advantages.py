@@ -73,7 +73,8 @@ def test_derivatives_are_finite_differences() -> None:
     assert torch.autograd.gradgradcheck(lambda_advantages, leaves)
     numbers = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.8, 0.6)]
     assert torch.autograd.gradcheck(
-        lambda discount, gae_lambda: lambda_advantages(*inputs[:3], discount, gae_lambda * torch.ones_like(inputs[0])), numbers
+        lambda discount, gae_lambda: lambda_advantages(*inputs[:3], discount, gae_lambda * torch.ones_like(inputs[0])),
+        numbers,
     )
 
 

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 _TRANSPOSE, _PERMUTE = torch.ops.aten.transpose.int, torch.ops.aten.permute.default
 _TIMES = torch.ops.aten.mul.Tensor
-_SHAPED = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default, torch.ops.aten.expand.default)
+_SHAPED = ("aten.view.default", "aten._unsafe_view.default", "aten.expand.default")
 
 
 def traced(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -64,9 +64,11 @@ def _without_repetition(record: GraphModule) -> GraphModule:
 
 
 def _writes_or_draws(target: Any) -> bool:
-    if not isinstance(target, torch._ops.OpOverload):
-        return False
-    return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
+    """Whether an operation, such as `aten.mul_.Tensor`, writes into its arguments or draws random numbers."""
+    name = str(target).split(".")
+    return (name[1:2] != [] and name[1].endswith("_")) or torch.Tag.nondeterministic_seeded in getattr(
+        target, "tags", ()
+    )
 
 
 def _unchanged(node: Node) -> Node | None:
@@ -74,7 +76,7 @@ def _unchanged(node: Node) -> Node | None:
     before: Any = node.args[0] if node.args else None
     if node.target in _SAME or (node.target is _PERMUTE and list(node.args[1]) == sorted(node.args[1])):  # type: ignore[arg-type,call-overload]
         return before
-    if node.target in _SHAPED:
+    if str(node.target) in _SHAPED:
         old, new = (each.meta.get("tensor_meta") for each in (before, node))
         return before if old is not None and new is not None and old.shape == new.shape else None
     if node.target is _TIMES and node.args[1] == 1:  # the layout is to stay too: the order of later sums depends on it

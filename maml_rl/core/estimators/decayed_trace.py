@@ -74,6 +74,7 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
         segment = next_segment(lifetimes, memory, data, unroll)
+        theta = map_tree(Tensor.contiguous, theta)  # forward derivatives refuse entries that share memory
         slopes, carry, losses, trace = whole(theta, segment, memory["trace"])
         result = concluded(lifetimes, memory, segment, Outcome(slopes, (carry, trace), losses, losses), generator)
         return result._replace(memory={**result.memory, "carry": carry, "trace": trace})

@@ -65,10 +65,9 @@ def _without_repetition(record: GraphModule) -> GraphModule:
 
 def _writes_or_draws(target: Any) -> bool:
     """Whether an operation, such as `aten.mul_.Tensor`, writes into its arguments or draws random numbers."""
-    name = str(target).split(".")
-    return (name[1:2] != [] and name[1].endswith("_")) or torch.Tag.nondeterministic_seeded in getattr(
-        target, "tags", ()
-    )
+    name = (*str(target).split("."), "")[1]
+    writes = name.endswith("_") and not name.endswith("__")
+    return writes or torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
 
 
 def _unchanged(node: Node) -> Node | None:

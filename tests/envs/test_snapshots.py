@@ -55,6 +55,11 @@ def test_a_vector_goes_on_from_a_snapshot_over_the_ends_of_episodes() -> None:
             fresh = [envs.reset(options={"reset_mask": over})[0] for envs in (one, other)]
             np.testing.assert_array_equal(*fresh)
     assert ended >= 2
+    one.reset(seed=[6, 7, 8])
+    one.step(rng.normal(size=(3, 2)))
+    taken = one.snapshot()
+    kept = {name: array.copy() for name, array in taken.items()}
+    one.reset(seed=[7, 8, 9])  # writes into the states
     for name, array in kept.items():
         np.testing.assert_array_equal(taken[name], array)
     one.close()

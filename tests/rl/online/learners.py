@@ -18,7 +18,7 @@ __all__ = ["experience", "learner", "normal", "theta_of"]
 
 _NAMES = ("gamma", "gae_lambda", "entropy_weight", "learning_rate")
 _INITIAL = {"gamma": 0.9, "gae_lambda": 0.7, "entropy_weight": 0.2, "learning_rate": 0.3}
-_MOVES, _WANTED = LearnerConfig(), MetaLossConfig(0.95, 0.8, 1.0, 0.3, 0.1)
+_MOVES, _WANTED = LearnerConfig(), MetaLossConfig(0.95, 0.8, 0.9, 0.3, 0.1)
 _BOX = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
 
 

@@ -72,10 +72,10 @@ def _estimators(one: OnlineLearner) -> list[Estimator]:
     ]
 
 
-@pytest.mark.parametrize("environment", [CHAIN, GRID, PLANE], ids=lambda each: each.id)
-def test_the_estimator_reaches_the_learners_that_acted(environment: EnvironmentConfig) -> None:
+@pytest.mark.parametrize(("environment", "rule"), [(CHAIN, "sgd"), (GRID, "adam"), (PLANE, "sgd")])
+def test_the_estimator_reaches_the_learners_that_acted(environment: EnvironmentConfig, rule: str) -> None:
     """In every window the learner that acts first is the one whom the window before has made."""
-    one = _learner(environment)
+    one = _learner(environment, rule)
     for estimator in _estimators(one):
         lives, theta = _lives(one, environment), _thetas(one)
         memory, standing = estimator.init(theta, _generator(0)), ""
@@ -169,6 +169,26 @@ def test_a_lifetime_does_not_depend_on_how_many_live_beside_it(environment: Envi
         lived.append(windows)
         lives.sampler.close()
     _require_close(*lived)
+
+
+def test_a_lifetime_that_begins_anew_acts_as_one_that_begins_and_rollouts_have_seeds_of_their_own() -> None:
+    one = _learner(GRID)
+    lives, theta, asked = _lives(one, GRID), _thetas(one), list[int]()
+    memory, standing = (
+        truncated_unroll(one.problem(), _lifetimes(), 3).init(theta, _generator(0)),
+        lives.start(_seeds(0)(0)),
+    )
+    worn = map_tree(lambda leaf: leaf + 1, memory["carry"])
+    memory = {**memory, "carry": worn, "step": torch.tensor([4, 0, 4])}
+    window, _ = lives.window(theta, memory, standing, lambda k: asked.append(k) or _seeds(1)(k), 1)  # type: ignore[func-returns-value]
+    begun = one.begin(map_tree(lambda leaf: leaf[1], theta), memory["seed"][1])
+    for last, old, new in zip(tree_leaves(window.last), tree_leaves(worn), tree_leaves(begun), strict=True):
+        assert torch.equal(last[[0, 2]], old[[0, 2]])
+        assert torch.equal(last[1], new)
+    lives.window(theta, memory, standing, lambda k: asked.append(k) or _seeds(1)(k), 3)  # type: ignore[func-returns-value]
+    lives.window(theta, memory, {}, lambda k: asked.append(k) or _seeds(1)(k), 2)  # type: ignore[func-returns-value]
+    assert asked == [1, 1, 2, 3, 0, 1, 2]
+    lives.sampler.close()
 
 
 def test_records_change_no_bit() -> None:

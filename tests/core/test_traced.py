@@ -157,3 +157,13 @@ def test_the_result_has_no_derivative() -> None:
     x = _numbers(0, 2).requires_grad_()
     assert not replayed(x).requires_grad
     assert not replayed(x).requires_grad
+
+
+def test_shifts_of_whole_numbers_are_no_writes() -> None:
+    def shifted(x: Tensor) -> Tensor:
+        return (x >> 1) + (x >> 1)
+
+    numbers = torch.arange(5)
+    recorded = traced(shifted)
+    assert torch.equal(recorded(numbers), shifted(numbers))
+    assert _counted(recorded, numbers)["__rshift__"] == 1

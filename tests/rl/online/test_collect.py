@@ -176,7 +176,7 @@ def test_a_lifetime_that_begins_anew_acts_as_one_that_begins_and_rollouts_have_s
     lives, theta, asked = _lives(one, GRID), _thetas(one), list[int]()
     memory, standing = (
         truncated_unroll(one.problem(), _lifetimes(), 3).init(theta, _generator(0)),
-        lives.start(_seeds(0)(0)),
+        "",
     )
     worn = map_tree(lambda leaf: leaf + 1, memory["carry"])
     memory = {**memory, "carry": worn, "step": torch.tensor([4, 0, 4])}
@@ -186,8 +186,8 @@ def test_a_lifetime_that_begins_anew_acts_as_one_that_begins_and_rollouts_have_s
         assert torch.equal(last[[0, 2]], old[[0, 2]])
         assert torch.equal(last[1], new)
     lives.window(theta, memory, standing, lambda k: asked.append(k) or _seeds(1)(k), 3)  # type: ignore[func-returns-value]
-    lives.window(theta, memory, {}, lambda k: asked.append(k) or _seeds(1)(k), 2)  # type: ignore[func-returns-value]
-    assert asked == [1, 1, 2, 3, 0, 1, 2]
+    lives.window(theta, memory, "", lambda k: asked.append(k) or _seeds(1)(k), 2)  # type: ignore[func-returns-value]
+    assert asked == [0, 1, 0, 1, 2, 3, 0, 1, 2]
     lives.sampler.close()
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from stored_numbers import StoredNumbers
+
+from maml_rl.run.schedules import shades
 
 
 class Course(NamedTuple):
@@ -48,10 +48,7 @@ def draw_courses(courses: Sequence[Course]) -> Figure:
     panels = list(dict.fromkeys(course.panel for course in courses))
     figure = Figure(figsize=(8, 0.8 + 2.4 * len(panels)), layout="constrained")
     names = list(dict.fromkeys(course.name for course in courses))
-    shades = [f"C{index}" for index in range(len(names))]
-    if len(names) > 4:  # such as the states of a chain: colours in their order
-        shades = list(colormaps["viridis"](np.linspace(0, 0.92, len(names))))
-    colour = dict(zip(names, shades, strict=True))
+    colour = dict(zip(names, shades(len(names)), strict=True))
     for axes, panel in zip(figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], panels, strict=True):
         for course in (course for course in courses if course.panel == panel):
             axes.plot(course.steps, course.values, color=colour[course.name], label=course.name, linewidth=1.2)

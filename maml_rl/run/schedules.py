@@ -12,7 +12,7 @@ from maml_rl.run.figure import save_figure
 from maml_rl.run.horizontals import Horizontal, shared_by_all
 from maml_rl.run.progress import CurveColumns, read_progress
 
-__all__ = ["PICTURE", "Panel", "draw_course", "draw_schedules", "evenly_chosen", "panels_of"]
+__all__ = ["PICTURE", "Panel", "draw_course", "draw_schedules", "evenly_chosen", "panels_of", "shades"]
 
 PICTURE = "schedules.png"
 _UNORDERED = 4  # so many curves have colours that say nothing of their order
@@ -110,16 +110,20 @@ def evenly_chosen(count: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-def _draw_panel(axes: Any, panel: Panel, horizontal: Horizontal) -> None:
-    """The panel's curves; many have colours in their order, and names evenly chosen among them."""
+def shades(count: int) -> list[Any]:
+    """Colours of so many curves, in matplotlib's words; of many they tell the order."""
     from matplotlib import colormaps
 
-    count = len(panel.curves)
-    shades = [f"C{index}" for index in range(count)]
     if count > _UNORDERED:
-        shades = list(colormaps["viridis"](np.linspace(0, 0.92, count)))
+        return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
+    return [f"C{index}" for index in range(count)]
+
+
+def _draw_panel(axes: Any, panel: Panel, horizontal: Horizontal) -> None:
+    """The panel's curves; many have colours in their order, and names evenly chosen among them."""
+    count = len(panel.curves)
     named = evenly_chosen(count, _MOST_NAMES)
-    for index, (curve, shade) in enumerate(zip(panel.curves, shades, strict=True)):
+    for index, (curve, shade) in enumerate(zip(panel.curves, shades(count), strict=True)):
         draw_course(axes, curve, horizontal, color=shade, label=curve.label if index in named else None)
     axes.set_ylabel(fill(panel.title, 24))
     axes.grid(alpha=0.3)

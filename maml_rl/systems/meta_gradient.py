@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from numpy.random import SeedSequence
 from torch import Tensor
 from tqdm import tqdm
 
@@ -108,7 +107,7 @@ class System(system.System[Config, LifetimeOptions]):
         """Learners and environments that have not begun; what is drawn for a seed is the same in every setting."""
         seeds, settings = self.config.seeds, self.config.settings
         each = [setting for setting in settings for _ in range(seeds)]
-        generators = [self._generator(_INITIALISATION, seed) for _ in settings for seed in range(seeds)]
+        generators = [generator_of(self.config.seed, _INITIALISATION, seed) for _ in settings for seed in range(seeds)]
         meta: Meta = {}
         for part in self.learner.own:
             chosen = zip(each, generators, strict=True)
@@ -117,7 +116,7 @@ class System(system.System[Config, LifetimeOptions]):
                 meta[part.name] = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
         fixed = {name: torch.tensor([setting[name] for setting in each], dtype=self.dtype) for name in each[0]}
         meta, fixed = place(meta, self.device), place(fixed, self.device)
-        lifetimes = self._estimator.init({**meta, FIXED: fixed}, self._generator(_ESTIMATES, 0))
+        lifetimes = self._estimator.init({**meta, FIXED: fixed}, generator_of(self.config.seed, _ESTIMATES, 0))
         lifetimes["seed"] = lifetimes["seed"][:seeds].repeat(len(settings))
         return {
             "meta": meta,
@@ -138,7 +137,7 @@ class System(system.System[Config, LifetimeOptions]):
         )
         sampled, told = perf_counter(), {}
         if meta:
-            generator = self._generator(_ESTIMATES, iteration + 1)
+            generator = generator_of(self.config.seed, _ESTIMATES, iteration + 1)
             estimate = self._estimator.estimate(theta, state["lifetimes"], window.data, generator)
             gradient = {group: estimate.gradient[group] for group in meta}
             update = self._optimiser.update(meta, optimiser, lambda _: (gradient, ()), iteration)
@@ -148,10 +147,11 @@ class System(system.System[Config, LifetimeOptions]):
             lifetimes, finite = self.lives.collector.lived_on(theta, state["lifetimes"], window)
         _tell(iteration, finite)
         updated, rewards = perf_counter(), window.data.rewards
+        gained = rewards.flatten(1).double().sum(1).cpu()  # by each lifetime, [N]
         metrics = {
             **self._measured(theta, window, lifetimes),
             **self.columns.means("reward", rewards.flatten(1).mean(1)),
-            **self.columns.sums("cumulative_reward", _sums(rewards), state["sums"]),
+            **self.columns.sums("cumulative_reward", gained, state["sums"]),
             **told,
             "diverged": float((~finite).sum()),
             "env_steps": float(rewards[0].numel()),
@@ -166,7 +166,7 @@ class System(system.System[Config, LifetimeOptions]):
             "optimiser": optimiser,
             "lifetimes": lifetimes,
             "environments": environments,
-            "sums": state["sums"] + _sums(rewards),
+            "sums": state["sums"] + gained,
         }
         return following, metrics
 
@@ -257,15 +257,6 @@ class System(system.System[Config, LifetimeOptions]):
         """Of each rollout; the same in every setting."""
         config = self.config
         return lambda step: task_seeds(config.seed, stream, iteration, step, config.seeds) * len(config.settings)
-
-    def _generator(self, stream: int, iteration: int) -> torch.Generator:
-        (word,) = SeedSequence([self.config.seed, stream, iteration]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(word >> np.uint64(1)))
-
-
-def _sums(rewards: Tensor) -> Tensor:
-    """Each lifetime's reward, [N]."""
-    return rewards.flatten(1).double().sum(1).cpu()
 
 
 def _tell(iteration: int, finite: Tensor) -> None:

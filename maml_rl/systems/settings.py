@@ -35,9 +35,9 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def generator_of(seed: int, stream: int) -> torch.Generator:
-    """A generator on the CPU for one of a run's streams of random numbers."""
-    (word,) = SeedSequence([seed, stream]).generate_state(1, np.uint64)
+def generator_of(seed: int, *stream: int) -> torch.Generator:
+    """A generator on the CPU for one of a run's streams of random numbers, and for a place in it."""
+    (word,) = SeedSequence([seed, *stream]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from itertools import product
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -12,7 +13,7 @@ from maml_rl.core.initialisation import linear_layers
 from maml_rl.core.types import Meta, Params
 from maml_rl.rl.policies import perceptron
 
-__all__ = ["FIXED", "Hyperparameter", "HyperparameterConfig", "hyperparameter", "settings_of"]
+__all__ = ["FIXED", "Hyperparameter", "HyperparameterConfig", "hyperparameter", "require_form", "settings_of"]
 
 FIXED = "fixed"
 """The group of those that are not learned, by name."""
@@ -123,13 +124,11 @@ def hyperparameter(name: str, config: HyperparameterConfig, observations: int, w
 
 def settings_of(configs: dict[str, HyperparameterConfig]) -> list[dict[str, float]]:
     """Every combination of initial values by name, the last name's fastest."""
-    settings: list[dict[str, float]] = [{}]
-    for name, config in configs.items():
-        settings = [{**setting, name: value} for setting in settings for value in config.values]
-    return settings
+    combinations = product(*(config.values for config in configs.values()))
+    return [dict(zip(configs, values, strict=True)) for values in combinations]
 
 
-def require_form(name: str, config: Any, allowed: Sequence[Form]) -> None:
+def require_form(name: str, config: HyperparameterConfig, allowed: Sequence[Form]) -> None:
     """Raises `ValueError` unless it is learned in one of these forms."""
     if config.learned not in allowed:
         raise ValueError(f"`{name}.learned` must be one of {', '.join(allowed)}, got {config.learned!r}.")

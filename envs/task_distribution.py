@@ -81,6 +81,8 @@ class TaskDistribution:
             Episodes of millions of steps need it, for these states are kept in memory.
         state_values: task -> observations of all states [S, O] and the expected undiscounted return from each, [S],
             where they are known. They hold for episodes that are not truncated.
+        tensors: whether `observe`, `control`, `reward` and the simulator take torch's tensors as well as arrays, and no
+            task ever ends an episode.
     """
 
     name: str
@@ -96,6 +98,7 @@ class TaskDistribution:
     references: Callable[[Task, int], dict[str, float]] | None = None
     rendered_states: int | None = None
     state_values: Callable[[Task], tuple[Array, Array]] | None = None
+    tensors: bool = False
 
     def sample_tasks(self, count: int, rng: np.random.Generator) -> list[Task]:
         """Draws `count` tasks, each parameter from its range and independent of the others."""

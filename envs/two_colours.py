@@ -178,12 +178,13 @@ def two_colours(
         action_space=spaces.Discrete(4),
         horizon=horizon,
         observe=grid.observe,
-        control=lambda actions: actions.astype(np.float64),
+        control=lambda actions: cast(actions, namespace_of(actions).float64),
         reward=reward,
         terminated=lambda after, tasks: np.zeros(len(after), bool),
         render=render,
         references=references,
         rendered_states=_TRAIL,
+        tensors=True,
     )
     return ArrayTask(distribution, grid)
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from envs.argument_checks import check_options
 from envs.generator_words import generator_of_words, generator_words
-from envs.task_distribution import Array, Closable, Simulator, TaskDistribution, assign_tasks
-from maml_rl.rl.environments.task_env import Task
+from envs.task_distribution import Array, Closable, Simulator, TaskArrays, TaskDistribution, assign_tasks
+from maml_rl.rl.environments.task_env import Task, TensorStep
 
 __all__ = ["NativeTaskVectorEnv"]
+
+_ENDLESS = 2**53  # steps: a horizon that nobody reaches
 
 
 class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
@@ -132,11 +134,7 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
             ValueError: actions of the wrong shape or with entries that are not finite.
             gymnasium.error.ResetNeeded: an episode has ended and was not reset.
         """
-        if not self._running.all():
-            index = int(np.flatnonzero(~self._running)[0])
-            raise gym.error.ResetNeeded(
-                f"environment {index} has no running episode: reset it (options={{'reset_mask': mask}}) before step()."
-            )
+        self._require_running()
         assert self._states is not None
         controls = self.distribution.control(self.distribution.check_actions(actions, self.num_envs))
         before, after = self._states, self.simulator.advance(self._states, controls)
@@ -165,10 +163,49 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         self._generators = [generator_of_words(words) for words in snapshot["generators"]]
         self._running[:] = True
 
+    def tensor_step(self) -> TensorStep | None:
+        """A step as a function of tensors, of a distribution whose episodes never end."""
+        if not self.distribution.tensors or self.horizon < _ENDLESS:
+            return None
+        distribution, simulator = self.distribution, self.simulator
+
+        def step(states: Any, actions: Any, tasks: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+            controls: Any = distribution.control(actions)
+            after: Any = simulator.advance(states, controls)
+            return after, distribution.observe(after), distribution.reward(states, controls, after, dict(tasks))
+
+        return step
+
+    def task_arrays(self) -> TaskArrays:
+        """Parameters of the tasks in force, [n, ...] each."""
+        return dict(self._task_arrays)
+
+    def standing(self) -> Array:
+        """The states, [n, ...].
+
+        Raises:
+            gymnasium.error.ResetNeeded: an episode has ended and was not reset.
+        """
+        self._require_running()
+        assert self._states is not None
+        return self._states.copy()
+
+    def go_on(self, states: Array, steps: int) -> None:
+        """Takes states to which `steps` steps have led elsewhere (see `tensor_step`)."""
+        self._states = states.copy()
+        self._elapsed += steps
+
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the simulator's threads, if it has any."""
         if isinstance(self.simulator, Closable):
             self.simulator.close()
+
+    def _require_running(self) -> None:
+        if not self._running.all():
+            index = int(np.flatnonzero(~self._running)[0])
+            raise gym.error.ResetNeeded(
+                f"environment {index} has no running episode: reset it (options={{'reset_mask': mask}}) before step()."
+            )
 
     def _start(self, index: int, seed: int | None) -> None:
         generator = self._generators[index]

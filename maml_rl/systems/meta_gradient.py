@@ -18,6 +18,7 @@ from tqdm import tqdm
 from maml_rl.core.estimators import Carry, Estimator, Lifetimes, bootstrapped, decayed_trace, truncated_unroll
 from maml_rl.core.meta_optimisers import adam
 from maml_rl.core.schedules import constant
+from maml_rl.core.traced import require_compiler
 from maml_rl.core.tree import map_tree, place
 from maml_rl.core.types import Memory, Meta
 from maml_rl.rl.environments.task_env import HasStateValues, task_env_of
@@ -85,7 +86,10 @@ class System(system.System[Config, LifetimeOptions]):
         return Lives(self.learner, self._lifetimes, sampler, drawn * len(config.settings), config.rollout)
 
     def prepare(self) -> None:
-        """Makes the environments and lets them take a step; looks whether tables have a place for each observation."""
+        """Makes the environments and lets them take a step; looks whether tables have a place for each observation, and
+        whether there is a compiler where one is needed."""
+        if self.config.compiled:
+            require_compiler()
         self.lives.sampler.stepper.try_out()
         start = self.lives.sampler.start(self.lives.collector.actor, self.lives.tasks, self._seeds(_TRAINING, 0)(0))
         one_hot = ((start.observations == 1).sum(-1) == 1) & ((start.observations != 0).sum(-1) == 1)
@@ -251,7 +255,8 @@ class System(system.System[Config, LifetimeOptions]):
         )
 
     def _sampler(self, environment: EnvironmentConfig, count: int) -> Sampler:
-        return Sampler(environment, count, self.config.environments, self.device, self.dtype)
+        config = self.config
+        return Sampler(environment, count, config.environments, self.device, self.dtype, config.compiled)
 
     def _seeds(self, stream: int, iteration: int) -> StepSeeds:
         """Of each rollout; the same in every setting."""

@@ -78,6 +78,9 @@ class Config(RunConfig):
         meta: how hyper-parameters are learned.
         loss_limit: a lifetime with a meta-loss beyond it, above or below zero, counts as diverged and begins anew.
         traced: records the operations of a meta-update once and replays them: the same numbers, sooner.
+        compiled: compiles acting, stepping and learning, in half a minute: sooner where lifetimes are few. It needs a
+            C++ compiler and an environment whose steps are functions of tensors and whose episodes never end, such as
+            envs:TwoColours-v0. Compiled operations may round otherwise.
         report_every: iterations that share a row of metrics and a checkpoint.
     """
 
@@ -96,6 +99,7 @@ class Config(RunConfig):
     meta: MetaConfig = field(default_factory=MetaConfig)
     loss_limit: float = float("inf")
     traced: bool = True
+    compiled: bool = False
     report_every: int = 100
 
     def __post_init__(self) -> None:

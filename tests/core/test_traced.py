@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from maml_rl.core.estimators import Lifetimes
-from maml_rl.core.traced import traced
+from maml_rl.core.traced import require_compiler, traced
 from maml_rl.core.tree import flatten, map_tree
+from tests.compiler import needs_compiler
 from tests.core.lifetime_problems import ESTIMATORS, descent_data, descent_theta, estimators, seeded
 
 
@@ -157,6 +158,38 @@ def test_the_result_has_no_derivative() -> None:
     x = _numbers(0, 2).requires_grad_()
     assert not replayed(x).requires_grad
     assert not replayed(x).requires_grad
+
+
+def test_the_result_may_take_part_in_derivatives_and_be_written_into() -> None:
+    replayed, x = traced(lambda x: {"same": x, "part": x[1:], "twice": 2 * x}), _numbers(0, 4)
+    for result in (replayed(x), replayed(x)):
+        for leaf in result.values():
+            weights = torch.ones_like(leaf).requires_grad_()
+            (slope,) = torch.autograd.grad((weights * leaf).sum(), weights)
+            assert torch.equal(slope, leaf)
+            leaf.add_(1.0)
+    assert torch.equal(x, _numbers(0, 4))
+
+
+@needs_compiler
+def test_what_is_compiled_is_the_same_up_to_rounding() -> None:
+    def function(tree: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = torch.func.grad(lambda x: (x @ tree["w"]).tanh().square().sum())(tree["x"])
+        return loss, {"rows": torch.where(tree["x"] > 0, tree["x"].exp(), loss), "bits": tree["n"] >> 3}
+
+    replayed = traced(function, compiled=True)
+    for seed in range(3):
+        tree = {"x": _numbers(seed, 5, 4), "w": _numbers(9, 4, 3), "n": torch.arange(seed, seed + 20)}
+        torch.testing.assert_close(replayed(tree), function(tree), rtol=1e-13, atol=1e-13)
+
+
+def test_where_nothing_can_be_compiled_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("No working C++ compiler\nfound")
+
+    monkeypatch.setattr("torch._inductor.compile", broken)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .*: No working C\+\+ compiler found"):
+        require_compiler()
 
 
 def test_shifts_of_whole_numbers_are_no_writes() -> None:

@@ -16,6 +16,7 @@ from maml_rl.rl.online.learner import LearnerConfig, MetaLossConfig
 from maml_rl.rl.policies import PolicyConfig
 from maml_rl.systems.meta_gradient import Config, System
 from maml_rl.systems.meta_gradient_config import MetaConfig
+from tests.compiler import needs_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[str, list[str]], int]
@@ -96,6 +97,19 @@ def test_what_is_recorded_changes_no_bit() -> None:
         plain, recorded = (_lived(replace(CASES[name], traced=traced), 3) for traced in (False, True))
         assert plain[0] == recorded[0], name
         assert _same(plain[1], recorded[1]), name
+
+
+@needs_compiler
+def test_what_is_compiled_is_the_same_up_to_rounding_and_resumes_to_the_bit() -> None:
+    plain, _ = _lived(COLOURS, 4)
+    compiled = replace(COLOURS, traced=True, compiled=True)
+    rows, state = _lived(compiled, 4)
+    for one, two in zip(plain, rows, strict=True):
+        assert one == pytest.approx(two, rel=1e-9)
+    early, middle = _lived(compiled, 2)
+    late, end = _lived(compiled, 4, middle, 2)
+    assert early + late == rows
+    assert _same(end, state)
 
 
 def test_another_seed_lives_otherwise() -> None:
@@ -203,6 +217,7 @@ def test_a_run_is_trained_resumed_evaluated_and_compared(tmp_path: Path, script:
         (["--meta.loss.gamma", "1.1"], "`meta.loss.gamma` must be between 0 and 1"),
         (["--policy.context", "2"], "`policy.context` is for policies that adapt"),
         (["--seeds", "0"], "`seeds` must be at least 1"),
+        (["--compiled", "true", "--environment.id", "envs:NoisyChain-v0"], "steps are functions of tensors"),
         (["--learner.max_norm", "0"], "`learner.max_norm` must be positive"),
     ],
 )

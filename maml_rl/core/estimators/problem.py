@@ -48,6 +48,7 @@ class Lifetimes:
             each lifetime's own, and they are seeds or settings side by side, not samples of one mean.
         traced: whether the operations of an estimate are recorded once and then replayed (see `maml_rl.core.traced`):
             the same numbers, sooner where tensors are small and estimates many.
+        compiled: whether what is recorded is compiled too, which takes a C++ compiler.
 
     Raises:
         ValueError: a number that is not positive.
@@ -59,6 +60,7 @@ class Lifetimes:
     loss_limit: float = float("inf")
     apart: bool = False
     traced: bool = False
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("count", "length", "loss_limit"):
@@ -77,7 +79,7 @@ class Lifetimes:
         def batched(theta: Meta, *others: Any) -> Any:
             return torch.func.vmap(function, (0 if self.apart else None, *[0] * len(others)))(theta, *others)
 
-        return traced(batched) if self.traced else batched
+        return traced(batched, self.compiled) if self.traced or self.compiled else batched
 
 
 class Estimate(NamedTuple):

@@ -1,21 +1,24 @@
 """What an environment has to offer to be a task distribution: two methods, and what it may offer besides."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 __all__ = [
     "HasHorizon",
     "HasReferenceReturns",
     "HasStateValues",
     "HasTasks",
+    "HasTensorSteps",
     "Task",
     "TaskEnv",
     "TaskError",
+    "TensorStep",
     "VectorTaskEnv",
     "plain_task",
     "task_env_of",
@@ -122,6 +125,32 @@ class HasSnapshots(Protocol):
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from a snapshot; the tasks have been set."""
+
+
+TensorStep: TypeAlias = Callable[[Tensor, Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor, Tensor]]
+"""``step(states, actions, tasks)`` for states [n, ...], actions [n, ...] and the tasks' parameters, each [n, ...]: the
+next states, their observations [n, O] and the rewards [n]. A pure function of tensors."""
+
+
+@runtime_checkable
+class HasTensorSteps(Protocol):
+    """A vector of environments that may know its steps as a function of tensors, and whose episodes then never end.
+
+    Whole rollouts can then be one compiled function. Having the methods promises nothing: `tensor_step` returns None
+    where there is no such function.
+    """
+
+    def tensor_step(self) -> TensorStep | None:
+        """The function, if there is one."""
+
+    def task_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Parameters of the tasks in force, [n, ...] each."""
+
+    def standing(self) -> NDArray[Any]:
+        """The states, [n, ...]."""
+
+    def go_on(self, states: NDArray[Any], steps: int) -> None:
+        """Takes states to which `steps` steps have led elsewhere."""
 
 
 @runtime_checkable

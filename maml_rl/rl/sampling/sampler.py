@@ -9,13 +9,14 @@ import torch
 from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
-from maml_rl.core.tree import select
+from maml_rl.core.tree import map_tree, select
 from maml_rl.core.types import Memory, Params
 from maml_rl.rl.distributions import Distribution
 from maml_rl.rl.environments.task_env import HasSnapshots, Task
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.sampling.actors import Actor
 from maml_rl.rl.sampling.array_text import array_text, arrays_of_text
+from maml_rl.rl.sampling.compiled_rollouts import CompiledRollouts
 from maml_rl.rl.sampling.episode_record import EpisodeRecord, Layout, log_probs_of
 from maml_rl.rl.sampling.seeds import ACTIONS, child_seed
 from maml_rl.rl.sampling.stepping import Stepped, Stepper
@@ -51,17 +52,27 @@ class Sampler:
         episodes: E, episodes per task and call.
         device: where the policy runs and where trajectories end up.
         dtype: of the trajectories.
+        compiled: whether rollouts are compiled (see `CompiledRollouts`).
 
     Raises:
         EnvironmentError: see `make_vector`.
+        ValueError: `compiled`, and the environment is not a function of tensors without end.
     """
 
     def __init__(
-        self, config: EnvironmentConfig, tasks: int, episodes: int, device: torch.device, dtype: torch.dtype
+        self,
+        config: EnvironmentConfig,
+        tasks: int,
+        episodes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        compiled: bool = False,
     ) -> None:
         self.tasks, self.episodes, self.device, self.dtype = tasks, episodes, device, dtype
         self.stepper = Stepper(config, tasks, episodes)
         self._layout = Layout(tasks, episodes, device, dtype)
+        self.compiled = compiled
+        self._rollouts = CompiledRollouts(self.stepper, self._layout) if compiled else None
 
     @torch.no_grad()
     def sample(
@@ -156,6 +167,9 @@ class Sampler:
         layout, stepper = self._layout, self.stepper
         noise = self._draw_noise(actor, seeds, steps)
         observations, memory, elapsed, tasks = carry
+        if self._rollouts is not None:
+            rollout, following = self._rollouts.rollout(actor, params, observations, elapsed, noise, tasks)
+            return rollout, Carry(following, memory, elapsed + steps, tasks)
         rows, everywhere = _RolloutRows(steps, observations.shape, layout.numpy_type()), np.ones(stepper.count, bool)
         with _one_torch_thread():
             for time in range(steps):
@@ -189,11 +203,13 @@ class Sampler:
         time: int,
     ) -> tuple[Distribution, Tensor, Memory]:
         """What the actor does at observations [B, O]: the distribution, a sample of it, and the memory behind it."""
-        seen = torch.from_numpy(observations).view(self.tasks, self.episodes, -1).to(self.device)
-        distribution, ahead = actor.act(params, memory, seen)
-        for part in distribution:
-            self.stepper.require_finite(part, tasks, time, "the policy's output", FloatingPointError)
-        return distribution, distribution.sample(noise), ahead
+        with torch.inference_mode():  # less to do for each operation than without gradients
+            seen = torch.from_numpy(observations).view(self.tasks, self.episodes, -1).to(self.device)
+            distribution, ahead = actor.act(params, memory, seen)
+            for part in distribution:
+                self.stepper.require_finite(part, tasks, time, "the policy's output", FloatingPointError)
+            actions = distribution.sample(noise)
+        return distribution, actions.clone(), map_tree(Tensor.clone, ahead)  # what goes on may meet derivatives later
 
     def _begin(self, actor: Actor) -> Memory:
         return actor.begin((self.tasks, self.episodes), torch.zeros((), dtype=self.dtype, device=self.device))

@@ -44,7 +44,7 @@ class StoredNumbers:
             if source == "benchmark":
                 return [shown([self.benchmark(name)], style) for name in columns]
             if source.startswith("curve "):
-                return self._of_curves(source.removeprefix("curve "), columns[0], rest[1].split(), style)
+                return self._of_curves(source.removeprefix("curve "), rest[0], rest[1].split(), style)
             rows = self.evaluations(source)
             return [_value(rows, column, style) for column in columns]
         except (LookupError, OSError, ValueError) as error:

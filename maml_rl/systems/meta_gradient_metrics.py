@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from maml_rl.systems.meta_gradient_config import Config
+from maml_rl.systems.student import quantile
 from maml_rl.systems.system import MetricRoles, Metrics
 
 __all__ = ["Columns", "roles_of"]
@@ -43,7 +44,10 @@ class Columns:
         return [f"{name}_of_{index}" for index in range(count)] if 1 < count <= _LISTED else []
 
     def means(self, name: str, values: Tensor) -> Metrics:
-        """Mean and half the width of the 95% interval, 1.96 s / sqrt(L), of values [N], or of each entry of [N, I]."""
+        """Mean and half the width of the 95% interval, t s / sqrt(L), of values [N], or of each entry of [N, I].
+
+        t is Student's with L - 1 degrees of freedom.
+        """
         if values.dim() == 2:
             entries = [self.means(f"{name}_{index}", values[:, index]) for index in range(values.shape[1])]
             return {column: value for entry in entries for column, value in entry.items()}
@@ -53,7 +57,7 @@ class Columns:
         for column, group in zip(self.names(name), groups, strict=True):
             metrics[column] = float(group.mean())
             if self.seeds > 1 and len(group) == self.seeds:
-                metrics[f"{column}_interval95"] = float(1.96 * group.std() / len(group) ** 0.5)
+                metrics[f"{column}_interval95"] = float(quantile(self.seeds - 1) * group.std() / self.seeds**0.5)
         return metrics
 
     def sums(self, name: str, values: Tensor, before: Tensor) -> Metrics:

@@ -18,7 +18,7 @@ def namespace_of(array: ArrayT) -> Any:
     """`numpy` for its arrays and numbers, `torch` for tensors, also those that `torch.func.vmap` maps over."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np
-    import torch  # environments without tensors start without it
+    import torch
 
     return torch
 

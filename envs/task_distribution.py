@@ -16,6 +16,7 @@ from envs.parameter_ranges import Range
 from maml_rl.rl.environments.task_env import Task, TaskError
 
 __all__ = [
+    "FOREVER",
     "Array",
     "Closable",
     "Simulator",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[np.float64]
+
+FOREVER = 2**53
+"""Steps that float64 counts without a gap: a horizon that nobody reaches."""
 
 TaskArrays: TypeAlias = dict[str, Array]
 """Task parameters of n environments: [n] for numbers, [n, ...] for arrays."""
@@ -82,7 +86,8 @@ class TaskDistribution:
         state_values: task -> observations of all states [S, O] and the expected undiscounted return from each, [S],
             where they are known. They hold for episodes that are not truncated.
         tensors: whether `observe`, `control`, `reward` and the simulator take torch's tensors as well as arrays, and no
-            task ever ends an episode.
+            task ever ends an episode. Rollouts can be compiled then, where actions are choices counted from 0 and the
+            horizon is `FOREVER`.
     """
 
     name: str

@@ -13,15 +13,12 @@ from envs.array_namespace import ArrayT, cast, looked_up, namespace_of
 from envs.array_tasks import ArrayTask
 from envs.counter_based_random import draw_key, uniform
 from envs.parameter_ranges import Choice, Range, WholeNumbers
-from envs.task_distribution import Array, TaskArrays, TaskDistribution
+from envs.task_distribution import FOREVER, Array, TaskArrays, TaskDistribution
 from envs.two_colours_picture import picture
 from envs.two_colours_returns import optimal_return, random_return
 from maml_rl.rl.environments.task_env import Task
 
-__all__ = ["FOREVER", "TwoColoursGrid", "two_colours"]
-
-FOREVER = 2**53
-"""Steps that float64 counts without a gap: a horizon that nobody reaches."""
+__all__ = ["TwoColoursGrid", "two_colours"]
 
 _KEY, _TIME, _AGENT, _BLUE, _RED = range(5)
 _MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # rows down and columns to the right of each action

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -13,12 +14,19 @@ from numpy.typing import NDArray
 
 from envs.argument_checks import check_options
 from envs.generator_words import generator_of_words, generator_words
-from envs.task_distribution import Array, Closable, Simulator, TaskArrays, TaskDistribution, assign_tasks
+from envs.task_distribution import (
+    FOREVER,
+    Array,
+    Closable,
+    Simulator,
+    TaskArrays,
+    TaskDependent,
+    TaskDistribution,
+    assign_tasks,
+)
 from maml_rl.rl.environments.task_env import Task, TensorStep
 
 __all__ = ["NativeTaskVectorEnv"]
-
-_ENDLESS = 2**53  # steps: a horizon that nobody reaches
 
 
 class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
@@ -164,10 +172,14 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         self._running[:] = True
 
     def tensor_step(self) -> TensorStep | None:
-        """A step as a function of tensors, of a distribution whose episodes never end."""
-        if not self.distribution.tensors or self.horizon < _ENDLESS:
+        """A step as a function of tensors, of a distribution whose episodes never end and whose actions are choices.
+
+        A simulator that is given its tasks beforehand is no such function.
+        """
+        distribution, simulator, space = self.distribution, self.simulator, self.single_action_space
+        pure = distribution.tensors and not isinstance(simulator, TaskDependent) and self.horizon >= FOREVER
+        if not (pure and isinstance(space, spaces.Discrete) and space.start == 0):
             return None
-        distribution, simulator = self.distribution, self.simulator
 
         def step(states: Any, actions: Any, tasks: Mapping[str, Any]) -> tuple[Any, Any, Any]:
             controls: Any = distribution.control(actions)

@@ -30,7 +30,8 @@ CONFIG = Config(
     entropy_weight=HyperparameterConfig(0.5, learned="rewards"),
     meta=MetaConfig(rollouts=ROLLOUTS, loss=MetaLossConfig(GAMMA, 0.0, entropy_weight=META_ENTROPY)),
 )
-"""As configs/meta_gradient/two-colours.yaml."""
+"""The windows and networks of configs/meta_gradient/two-colours.yaml. The learner does not clip its gradient, so
+that it can be written by hand in a few lines."""
 
 
 class Case(NamedTuple):
@@ -101,7 +102,12 @@ def case(count: int, dtype: torch.dtype, device: str) -> Case:
     fixed = {name: torch.full((count,), each.values[0], dtype=dtype) for name, each in CONFIG.hyperparameters.items()}
     learned = stacked(lambda: learner.own.entropy_weight.start(0.5, generator, dtype))
     params = stacked(lambda: learner.agent.initial(generator, dtype))
-    carry = {"params": params, "memory": (), "rewards": normal(count, CONFIG.memory)}
+    carry = {
+        "params": params,
+        "memory": (),
+        "rewards": normal(count, CONFIG.memory),
+        "outlook": torch.zeros(count, dtype=dtype),
+    }
     return Case(*place(({LEARNED: learned, FIXED: fixed}, carry, data), torch.device(device)))
 
 

@@ -41,7 +41,7 @@ def traced(function: Callable[..., Result], compiled: bool = False) -> Callable[
 
     The record has the plain operations of tensors that `torch.func.grad` and `torch.func.vmap` come down to, each of
     them once: what is computed twice, as the forward pass of two losses, is replayed once. The bits are the same, and
-    it takes a third of the time where tensors are small. Recording takes about a millisecond for each operation. There
+    where tensors are small it takes less time. Recording takes about a millisecond for each operation. There
     is one record for each structure, shape, type and device of the arguments, which are laid out in memory row by row.
 
     Args:
@@ -82,7 +82,7 @@ def recorded(
         leaves: the arguments' tensors.
         structure: the arguments' structure, of torch's `_pytree`.
         compiled: whether TorchInductor compiles the record, which takes a C++ compiler and some seconds. Where tensors
-            are small it takes a tenth of the time then. Fused operations may round otherwise.
+            are small it takes much less time then. Fused operations may round otherwise.
 
     Returns:
         ``record(*leaves)``, the leaves of the result, for arguments of the same shapes, types and devices.
@@ -104,15 +104,16 @@ def recorded(
     return _called_directly(record).forward, forms[-1]
 
 
-def require_compiler() -> None:
-    """Raises `ValueError` unless records can be compiled here."""
-    one = [torch.zeros(2)]
+def require_compiler(device: torch.device) -> None:
+    """Raises `ValueError` unless records can be compiled for this device."""
+    one = [torch.zeros(2, device=device)]
     try:
         record, _ = recorded(torch.neg, one, _pytree.tree_structure((one[0],)), compiled=True)
         record(*one)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"`compiled` needs a C++ compiler that torch can use, such as g++: {reason}") from error
+        needed = "a C++ compiler that torch can use, such as g++" if device.type == "cpu" else "Triton"
+        raise ValueError(f"`compiled` needs {needed}: {reason}") from error
 
 
 def _called_directly(record: GraphModule) -> GraphModule:

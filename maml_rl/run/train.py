@@ -156,7 +156,9 @@ class _Progress:
         }
 
     def consider(self, score: float, state: State, iteration: int, keep: int, folder: RunFolder) -> None:
-        """Saves a state as `best`, and as one of the `keep` best, if its score is among theirs."""
+        """Saves a state as `best`, and as one of the `keep` best, if its score is among theirs; nan never is."""
+        if math.isnan(score):
+            return
         better = score > self.best
         self.best = max(score, self.best)
         if keep > 1 and score > -math.inf:

@@ -81,7 +81,7 @@ class System(system.System[Config, LifetimeOptions]):
     def lives(self) -> Lives:
         """The lifetimes that are trained; seeds have the same tasks in every setting."""
         config = self.config
-        sampler = self._sampler(config.environment, self.count)
+        sampler = self._sampler(config.environment, self.count, config.compiled)
         drawn = sampler.stepper.draw_tasks(drawing_seed(config.seed, _TRAINING, 0), config.seeds)
         return Lives(self.learner, self._lifetimes, sampler, drawn * len(config.settings), config.rollout)
 
@@ -89,7 +89,7 @@ class System(system.System[Config, LifetimeOptions]):
         """Makes the environments and lets them take a step; looks whether tables have a place for each observation, and
         whether there is a compiler where one is needed."""
         if self.config.compiled:
-            require_compiler()
+            require_compiler(self.device)
         self.lives.sampler.stepper.try_out()
         start = self.lives.sampler.start(self.lives.collector.actor, self.lives.tasks, self._seeds(_TRAINING, 0)(0))
         one_hot = ((start.observations == 1).sum(-1) == 1) & ((start.observations != 0).sum(-1) == 1)
@@ -149,11 +149,11 @@ class System(system.System[Config, LifetimeOptions]):
             told = {name: value for name, value in estimate.metrics.items() if name != "finished"}
         else:
             lifetimes, finite = self.lives.collector.lived_on(theta, state["lifetimes"], window)
-        _tell(iteration, finite)
+        self._tell(iteration, finite)
         updated, rewards = perf_counter(), window.data.rewards
         gained = rewards.flatten(1).double().sum(1).cpu()  # by each lifetime, [N]
         metrics = {
-            **self._measured(theta, window, lifetimes),
+            **self._measured(theta, window, lifetimes, finite),
             **self.columns.means("reward", rewards.flatten(1).mean(1)),
             **self.columns.sums("cumulative_reward", gained, state["sums"]),
             **told,
@@ -187,7 +187,7 @@ class System(system.System[Config, LifetimeOptions]):
         count = tasks * self.count
         theta = place({**states[0]["meta"], FIXED: states[0]["fixed"]}, self.device)
         theta = map_tree(lambda leaf: leaf.repeat_interleave(tasks, 0), theta)
-        sampler = self._sampler(self.held_out_environment, count)
+        sampler = self._sampler(self.held_out_environment, count, compiled=False)
         try:
             drawn = sampler.stepper.draw_tasks(drawing_seed(options.seed, _EVALUATION, 0), tasks)
             lifetimes = self._side_by_side(count)
@@ -220,19 +220,20 @@ class System(system.System[Config, LifetimeOptions]):
     def _made_estimator(self) -> Estimator:
         meta, problem, lifetimes = self.config.meta, self.learner.problem(), self._lifetimes
         if meta.estimator == "trace":
-            return decayed_trace(problem, lifetimes, meta.rollouts, meta.decay)
+            return decayed_trace(problem, lifetimes, meta.rollouts, meta.decay, (FIXED,))
         if meta.estimator == "bootstrapped":
             target = self.learner.descend, self.learner.match
             return bootstrapped(problem, lifetimes, meta.rollouts, meta.target_rollouts, *target)
         return truncated_unroll(problem, lifetimes, meta.rollouts)
 
-    def _measured(self, theta: Meta, window: Window, memory: Memory) -> Metrics:
-        """Hyper-parameters in the window's last rollout, and the error of values behind it."""
+    def _measured(self, theta: Meta, window: Window, memory: Memory, finite: Tensor) -> Metrics:
+        """Hyper-parameters in the window's last rollout, and the error of values behind it where a lifetime goes on."""
         last = map_tree(lambda leaf: leaf[:, -1], window.data)
         with torch.no_grad():
             quantities = self._reported(theta, window.last, last)
             if self.predicts:
-                quantities["value_error"] = self._errors(window.data.rewards, memory["carry"])
+                errors = self._errors(window.data.rewards, memory["carry"])
+                quantities["value_error"] = torch.where(finite, errors, torch.nan)
         return {name: value for quantity in quantities.items() for name, value in self.columns.means(*quantity).items()}
 
     @cached_property
@@ -248,26 +249,26 @@ class System(system.System[Config, LifetimeOptions]):
         values = torch.func.vmap(self.learner.agent.values)
         return lambda rewards, carry: (values(carry["params"], seen) - true).square().mean(-1).sqrt()
 
+    def _tell(self, iteration: int, finite: Tensor) -> None:
+        for index in (~finite).nonzero().flatten().tolist():
+            setting, seed = divmod(index, self.config.seeds)
+            called = ", ".join(filter(None, (f"seed {seed}", self.columns.settings[setting])))
+            told = f"lifetime {index} ({called}, task {self.lives.tasks[index]}) diverged; it begins anew."
+            tqdm.write(f"warning: iteration {iteration}: {told}")
+
     def _side_by_side(self, count: int) -> Lifetimes:
         config = self.config
         return Lifetimes(
             count, sys.maxsize, staggered=False, loss_limit=config.loss_limit, apart=True, traced=config.traced
         )
 
-    def _sampler(self, environment: EnvironmentConfig, count: int) -> Sampler:
-        config = self.config
-        return Sampler(environment, count, config.environments, self.device, self.dtype, config.compiled)
+    def _sampler(self, environment: EnvironmentConfig, count: int, compiled: bool) -> Sampler:
+        return Sampler(environment, count, self.config.environments, self.device, self.dtype, compiled)
 
     def _seeds(self, stream: int, iteration: int) -> StepSeeds:
         """Of each rollout; the same in every setting."""
         config = self.config
         return lambda step: task_seeds(config.seed, stream, iteration, step, config.seeds) * len(config.settings)
-
-
-def _tell(iteration: int, finite: Tensor) -> None:
-    wrong = (~finite).nonzero().flatten().tolist()
-    if wrong:
-        tqdm.write(f"warning: iteration {iteration}: lifetimes {wrong} diverged; they begin anew.")
 
 
 def _knows_values(env: gym.Env) -> bool:

@@ -1,6 +1,6 @@
 """What a run of meta-gradient reinforcement learning is told: the learner, its hyper-parameters, and how they move."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from maml_rl.rl.environments.vector import EnvironmentConfig
@@ -76,7 +76,8 @@ class Config(RunConfig):
         learning_rate: of the learner.
         memory: rollouts whose mean rewards a hyper-parameter learned from "rewards" sees (Flennerhag et al., 2021: 10).
         meta: how hyper-parameters are learned.
-        loss_limit: a lifetime with a meta-loss beyond it, above or below zero, counts as diverged and begins anew.
+        loss_limit: a lifetime with a meta-loss beyond it, above or below zero, counts as diverged and begins anew, as
+            does one that is not finite.
         traced: records the operations of a meta-update once and replays them: the same numbers, sooner.
         compiled: compiles acting, stepping and learning, in half a minute: sooner where lifetimes are few. It needs a
             C++ compiler and an environment whose steps are functions of tensors and whose episodes never end, such as
@@ -136,4 +137,11 @@ class Config(RunConfig):
         if not any(config.learned == "rewards" for config in self.hyperparameters.values()):
             chosen = "no hyper-parameter learned from 'rewards'"
             remarks += [each.replace("`.", "`") for each in changed_in_vain("", self, ("memory",), chosen)]
-        return remarks + (self.meta.remarks() if self.learned else [])
+        if self.learned:
+            return remarks + self.meta.remarks()
+        nothing = "no hyper-parameter that is learned"
+        parts = [option.name for option in fields(self.meta) if option.name != "rollouts"]
+        unused = changed_in_vain("", self, ("loss_limit",), nothing)
+        return (
+            remarks + [each.replace("`.", "`") for each in unused] + changed_in_vain("meta", self.meta, parts, nothing)
+        )

@@ -1,5 +1,6 @@
 """The metrics of lifetimes that are lived side by side: means over seeds with intervals, for each setting."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,9 @@ class Columns:
         """Those of a configuration: settings are called by what differs between them."""
         settings = config.settings
         varied = [name for name in settings[0] if len({setting[name] for setting in settings}) > 1]
-        return cls([" ".join(f"{name}={setting[name]:g}" for name in varied) for setting in settings], config.seeds)
+        return cls(
+            [" ".join(f"{name}={_short(setting[name])}" for name in varied) for setting in settings], config.seeds
+        )
 
     def names(self, name: str) -> list[str]:
         """The columns of the means of a quantity: over all lifetimes, and over those of each setting."""
@@ -46,7 +49,7 @@ class Columns:
     def means(self, name: str, values: Tensor) -> Metrics:
         """Mean and half the width of the 95% interval, t s / sqrt(L), of values [N], or of each entry of [N, I].
 
-        t is Student's with L - 1 degrees of freedom.
+        t is Student's with L - 1 degrees of freedom. Lifetimes without a number (nan) do not count.
         """
         if values.dim() == 2:
             entries = [self.means(f"{name}_{index}", values[:, index]) for index in range(values.shape[1])]
@@ -55,9 +58,12 @@ class Columns:
         groups = [grouped.reshape(-1), *grouped] if len(grouped) > 1 else [grouped[0]]
         metrics: Metrics = {}
         for column, group in zip(self.names(name), groups, strict=True):
-            metrics[column] = float(group.mean())
+            known = group[~group.isnan()]
+            metrics[column] = float(known.mean())
             if self.seeds > 1 and len(group) == self.seeds:
-                metrics[f"{column}_interval95"] = float(quantile(self.seeds - 1) * group.std() / self.seeds**0.5)
+                count = len(known)
+                width = quantile(count - 1) * float(known.std()) / count**0.5 if count > 1 else math.nan
+                metrics[f"{column}_interval95"] = width
         return metrics
 
     def sums(self, name: str, values: Tensor, before: Tensor) -> Metrics:
@@ -69,6 +75,11 @@ class Columns:
     def totals(self, name: str) -> list[str]:
         """The columns of `sums` that are to be summed up."""
         return [*self.names(name), *self.of_lifetimes(name)]
+
+
+def _short(value: float) -> str:
+    """The number in six digits, or in all that it has."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def roles_of(config: Config, columns: Columns, entries: Mapping[str, int], predicts: bool) -> MetricRoles:

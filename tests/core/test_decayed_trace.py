@@ -133,6 +133,21 @@ def test_losses_and_carries_are_those_of_an_unroll(decay: float) -> None:
         torch.testing.assert_close({**one.memory, "trace": 0}, {**other.memory, "trace": 0}, rtol=1e-12, atol=1e-12)
 
 
+def test_groups_that_are_not_learned_have_no_directions_and_change_nothing_else() -> None:
+    lifetimes, theta = Lifetimes(COUNT, 7), descent_theta()
+    pair = decayed_trace(DESCENT, lifetimes, UNROLL, 0.7), decayed_trace(DESCENT, lifetimes, UNROLL, 0.7, ("start",))
+    memories = [each.init(theta, seeded(0)) for each in pair]
+    assert [len(memory["trace"][0][0]) for memory in memories] == [7, 4]
+    for call in range(3):
+        data = descent_data(call, COUNT, UNROLL)
+        whole, part = (
+            each.estimate(theta, memory, data, seeded(call)) for each, memory in zip(pair, memories, strict=True)
+        )
+        memories = [whole.memory, part.memory]
+        assert list(part.gradient) == ["rule"]
+        torch.testing.assert_close(part.gradient["rule"], whole.gradient["rule"], rtol=1e-12, atol=1e-14)
+
+
 def test_impossible_numbers_are_refused_by_name() -> None:
     for decay in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"`decay` must be in \[0, 1\], got"):

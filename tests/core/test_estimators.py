@@ -218,7 +218,7 @@ def test_lengths_can_be_drawn() -> None:
     assert {length for lengths in drawn for length in lengths} == {4, 5, 6, 7, 8}
     shortest = truncated_unroll(DESCENT, Lifetimes(COUNT, lambda count, generator: torch.zeros(count)), STEPS)
     assert shortest.init(descent_theta(), seeded(0))["end"].tolist() == [1] * COUNT
-    endless = truncated_unroll(DESCENT, Lifetimes(COUNT, sys.maxsize, staggered=False), STEPS)
+    endless = truncated_unroll(DESCENT, Lifetimes(COUNT, sys.maxsize), STEPS)
     last = _live(endless, endless.init(descent_theta(), seeded(0)), range(4))[-1]
     assert last.memory["step"].tolist() == [4 * STEPS] * COUNT
 

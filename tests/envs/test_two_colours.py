@@ -13,7 +13,8 @@ from numpy.random import SeedSequence
 from scipy import stats
 
 from envs.counter_based_random import uniform
-from envs.two_colours import FOREVER, TwoColoursGrid
+from envs.task_distribution import FOREVER
+from envs.two_colours import TwoColoursGrid
 from envs.two_colours_returns import random_return
 from maml_rl.rl.environments.checking import check_task_env
 from maml_rl.rl.environments.vector import EnvironmentConfig

@@ -1,6 +1,7 @@
 """Meta-gradient reinforcement learning as a whole: seeds side by side, exact resume, divergence, settings, errors."""
 
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from maml_rl.rl.online.actor_critic import CriticConfig
 from maml_rl.rl.online.hyperparameters import HyperparameterConfig
 from maml_rl.rl.online.learner import LearnerConfig, MetaLossConfig
 from maml_rl.rl.policies import PolicyConfig
+from maml_rl.rl.sampling.stepping import Stepper
 from maml_rl.systems.meta_gradient import Config, System
 from maml_rl.systems.meta_gradient_config import MetaConfig
 from tests.compiler import needs_compiler
@@ -100,9 +102,10 @@ def test_what_is_recorded_changes_no_bit() -> None:
 
 
 @needs_compiler
-def test_what_is_compiled_is_the_same_up_to_rounding_and_resumes_to_the_bit() -> None:
+def test_what_is_compiled_is_the_same_up_to_rounding_and_resumes_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = _lived(COLOURS, 4)
     compiled = replace(COLOURS, traced=True, compiled=True)
+    monkeypatch.setattr(Stepper, "step", None)  # nothing steps through numpy
     rows, state = _lived(compiled, 4)
     for one, two in zip(plain, rows, strict=True):
         assert one == pytest.approx(two, rel=1e-9)
@@ -125,10 +128,12 @@ def test_environments_that_cannot_be_stored_begin_anew_in_each_window() -> None:
 
 
 def test_settings_stand_side_by_side_with_the_same_seeds() -> None:
-    fixed = replace(CASES["nothing learned"], gae_lambda=HyperparameterConfig([0.5, 0.5]), seeds=2)
+    # An actor has no use for lambda where the critic's values are never asked for: both settings live the same life.
+    fixed = replace(CASES["nothing learned"], gae_lambda=HyperparameterConfig([0.5, 0.6]), seeds=2)
+    fixed = replace(fixed, gamma=HyperparameterConfig(0.0))
     _, state = _lived(fixed, 3)
     assert len(state["sums"]) == 4
-    assert state["fixed"]["gae_lambda"].tolist() == [0.5] * 4
+    assert state["fixed"]["gae_lambda"].tolist() == [0.5, 0.5, 0.6, 0.6]
     seeds, alone = state["lifetimes"]["seed"], _lived(replace(fixed, gae_lambda=HyperparameterConfig(0.5)), 3)[1]
     twins = state["lifetimes"]["carry"]["params"]
     assert all(_same(leaf[:2], leaf[2:]) for leaf in twins.values())
@@ -152,7 +157,44 @@ def test_a_lifetime_that_diverges_begins_anew_and_nobody_else_notices(capfd: pyt
                    broken["lifetimes"]["carry"]["params"].items())  # fmt: skip
         assert {row["diverged"] for row in told} == {1.0}
         assert broken["lifetimes"]["step"][0] > 0
-        assert "iteration 3: lifetimes [1] diverged" in "".join(capfd.readouterr())
+        told_of = "".join(capfd.readouterr())
+        assert "iteration 3: lifetime 1 (seed 0, learning_rate=1e+300, task {'blue_reward': " in told_of
+        assert "lifetime 0" not in told_of
+
+
+@pytest.mark.parametrize(
+    ("config", "wild"),
+    [
+        (replace(CHEETAH, precision="float32", learner=LearnerConfig("sgd")), 0.1),
+        (replace(CASES["trace"], meta=MetaConfig("trace", 1, decay=0.5)), 1e160),
+    ],
+    ids=["a spread that overflows", "the last update of a window"],
+)
+def test_a_policy_that_cannot_act_any_more_has_diverged(config: Config, wild: float) -> None:
+    """Its parameters are finite, and what it makes of them is not."""
+    config = replace(
+        config,
+        seeds=1,
+        gae_lambda=HyperparameterConfig(0.9),
+        entropy_weight=HyperparameterConfig(0.0),
+        learning_rate=HyperparameterConfig([0.001, wild]),
+    )
+    rows, state = _lived(config, 8)
+    assert sum(row["diverged"] for row in rows) >= 1
+    assert state["lifetimes"]["step"][0] == 8 * (config.meta.rollouts - (config.meta.estimator == "bootstrapped"))
+    assert all(leaf[0].isfinite().all() for leaf in state["lifetimes"]["carry"]["params"].values())
+
+
+def test_a_learner_of_values_that_diverges_does_not_spoil_the_error_of_the_others() -> None:
+    config = replace(CHAIN, learning_rate=HyperparameterConfig([2.0, 1e300]), seeds=2)
+    rows, _ = _lived(config, 3)
+    alone, _ = _lived(replace(config, learning_rate=HyperparameterConfig(2.0)), 3)
+    for row, other in zip(rows, alone, strict=True):
+        assert row["diverged"] == 2
+        assert row["value_error"] == other["value_error"] == -row["score"]
+        assert row["value_error learning_rate=2"] == other["value_error"]
+        assert row["value_error learning_rate=2_interval95"] == other["value_error_interval95"]
+        assert math.isnan(row["value_error learning_rate=1e+300"])
 
 
 def _learning(config: Config) -> Config:
@@ -216,6 +258,7 @@ def test_a_run_is_trained_resumed_evaluated_and_compared(tmp_path: Path, script:
         (["--meta.loss.policy_weight", "0"], "must weigh the policy or the values"),
         (["--meta.loss.gamma", "1.1"], "`meta.loss.gamma` must be between 0 and 1"),
         (["--policy.context", "2"], "`policy.context` is for policies that adapt"),
+        (["--gamma.initial", "[0.9, 0.9]"], "must not have the same value twice"),
         (["--seeds", "0"], "`seeds` must be at least 1"),
         (["--compiled", "true", "--environment.id", "envs:NoisyChain-v0"], "steps are functions of tensors"),
         (["--learner.max_norm", "0"], "`learner.max_norm` must be positive"),

@@ -1,6 +1,6 @@
 """Meta-gradients by a trace of what theta did to the learner, which goes on from step to step (Xu et al., 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,9 @@ from maml_rl.core.types import Batch, Memory, Meta
 __all__ = ["decayed_trace"]
 
 
-def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: float) -> Estimator:
+def decayed_trace(
+    problem: Problem, lifetimes: Lifetimes, unroll: int, decay: float, constant: Sequence[str] = ()
+) -> Estimator:
     """g = (1/L) sum_k (d loss_k / d theta + d loss_k / d c_k z_k), z_{k+1} = mu z_k + d c_{k+1} / d theta at fixed c_k.
 
     z is the derivative of the carry in theta as if a step changed the carry by nothing but what theta adds: the true
@@ -40,6 +42,7 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
         lifetimes: how many, and for how long.
         unroll: L, the steps of one estimate.
         decay: mu, in [0, 1].
+        constant: groups of theta that are not learned; the gradient does not have them.
 
     Raises:
         ValueError: `unroll` is not positive, or `decay` outside [0, 1].
@@ -48,26 +51,27 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
     if not 0 <= decay <= 1:
         raise ValueError(f"`decay` must be in [0, 1], got {decay}.")
 
-    def lived(theta: Meta, segment: Segment, trace: list[Tensor]) -> tuple[Meta, Carry, Tensor, list[Tensor]]:
-        _, born = _along(lambda meta: _floats(problem.begin(meta, segment.seed)), theta)
+    def lived(whole: Meta, segment: Segment, trace: list[Tensor]) -> tuple[Meta, Carry, Tensor, list[Tensor]]:
+        theta, learned = _learned(whole, constant), _with_constants(problem, whole, constant)
+        _, born = _along(lambda meta: _floats(learned.begin(meta, segment.seed)), theta)
         trace = select(segment.step == 0, born, trace)
-        carry, losses = entered(problem, theta, segment), []
+        carry, losses = entered(learned, theta, segment), []
         slopes = torch.zeros_like(flatten(theta))
         for index in range(unroll):
             data, k = map_tree(lambda leaf: leaf[index], segment.data), segment.step + index  # noqa: B023
-            following, loss, direct, added = _direct(problem, theta, carry, data, k)
-            through = _through(problem, theta, carry, data, k, trace)
+            following, loss, direct, added = _direct(learned, theta, carry, data, k)
+            through = _through(learned, theta, carry, data, k, trace)
             decayed = [decay * old + new for old, new in zip(trace, added, strict=True)]
             slopes = slopes + while_it_lives(segment, k, direct + through, torch.zeros_like(direct))
             carry, trace = while_it_lives(segment, k, (following, decayed), (carry, trace))
             losses.append(while_it_lives(segment, k, loss, torch.zeros_like(loss)))
         return unflatten(slopes / unroll, theta), carry, torch.stack(losses), trace
 
-    whole = lifetimes.mapped(lived)
+    live = lifetimes.mapped(lived)
 
     def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
         memory = starting(problem, lifetimes, theta, generator)
-        numbers = len(flatten(theta)) // (lifetimes.count if lifetimes.apart else 1)
+        numbers = len(flatten(_learned(theta, constant))) // (lifetimes.count if lifetimes.apart else 1)
         trace = [leaf.new_zeros(len(leaf), numbers, *leaf.shape[1:]) for leaf in _floats(memory["carry"])]
         return {**memory, "trace": trace}
 
@@ -75,11 +79,24 @@ def decayed_trace(problem: Problem, lifetimes: Lifetimes, unroll: int, decay: fl
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:
         segment = next_segment(lifetimes, memory, data, unroll)
         theta = map_tree(Tensor.contiguous, theta)  # forward derivatives refuse entries that share memory
-        slopes, carry, losses, trace = whole(theta, segment, memory["trace"])
+        slopes, carry, losses, trace = live(theta, segment, memory["trace"])
         result = concluded(lifetimes, memory, segment, Outcome(slopes, (carry, trace), losses, losses), generator)
         return result._replace(memory={**result.memory, "carry": carry, "trace": trace})
 
     return Estimator("decayed_trace", unroll, init, estimate)
+
+
+def _learned(theta: Meta, constant: Sequence[str]) -> Meta:
+    return {group: leaves for group, leaves in theta.items() if group not in constant}
+
+
+def _with_constants(problem: Problem, theta: Meta, constant: Sequence[str]) -> Problem:
+    """The problem as a function of the other groups."""
+    fixed = {group: theta[group] for group in constant}
+    return Problem(
+        lambda learned, seed: problem.begin({**learned, **fixed}, seed),
+        lambda learned, carry, data, k: problem.step({**learned, **fixed}, carry, data, k),
+    )
 
 
 def _direct(
@@ -103,7 +120,7 @@ def _through(problem: Problem, theta: Meta, carry: Carry, data: Batch, k: Tensor
         return problem.step(theta, _with_floats(carry, floats), data, k)[1]
 
     slopes = torch.func.grad(loss)(_floats(carry))
-    products = [(slope * z).flatten(1).sum(1) for slope, z in zip(slopes, trace, strict=True)]
+    products = [(slope * z).reshape(len(z), -1).sum(1) for slope, z in zip(slopes, trace, strict=True)]
     return torch.stack(products).sum(0)
 
 

@@ -42,7 +42,7 @@ class Lifetimes:
         length: steps of a lifetime, T, or ``length(count, generator)``, whole numbers [N] of at least 1, drawn for
             each lifetime anew. It need not be a multiple of the unroll. `sys.maxsize` is a lifetime without an end.
         staggered: whether the first N lifetimes end one after the other, after T/N, 2T/N, ..., T steps, so that later
-            meta-gradients see all parts of a lifetime at once.
+            meta-gradients see all parts of a lifetime at once. Those without an end cannot.
         loss_limit: a lifetime with a loss beyond it, above or below zero, counts as diverged.
         apart: whether each lifetime has meta-parameters of its own, [N, ...] a leaf. Then the gradient is [N, ...] too,
             each lifetime's own, and they are seeds or settings side by side, not samples of one mean.

@@ -75,7 +75,7 @@ def starting(problem: Problem, lifetimes: Lifetimes, theta: Meta, generator: tor
     with torch.no_grad():
         carry = lifetimes.mapped(problem.begin)(theta, seed)
     end = _lengths(lifetimes, generator, device)
-    if lifetimes.staggered:
+    if lifetimes.staggered and not lifetimes.endless:
         rank = torch.arange(1, count + 1, device=device)
         end = (end.double() * rank / count).ceil().long()
     return {"carry": carry, "step": torch.zeros_like(end), "end": end, "seed": seed}

@@ -27,9 +27,9 @@ def full_unroll(problem: Problem, lifetimes: Lifetimes) -> Estimator:
     It is exact, and its memory grows with T.
 
     Raises:
-        ValueError: the lifetimes' length is not one number.
+        ValueError: the lifetimes' length is not one number, or they have no end.
     """
-    if not isinstance(lifetimes.length, int):
+    if not isinstance(lifetimes.length, int) or lifetimes.endless:
         raise ValueError(
             "a full unroll needs lifetimes of one length. Give it a whole number, or take `truncated_unroll`."
         )

@@ -128,8 +128,8 @@ class HasSnapshots(Protocol):
 
 
 TensorStep: TypeAlias = Callable[[Tensor, Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor, Tensor]]
-"""``step(states, actions, tasks)`` for states [n, ...], actions [n, ...] and the tasks' parameters, each [n, ...]: the
-next states, their observations [n, O] and the rewards [n]. A pure function of tensors."""
+"""``step(states, actions, tasks)`` for states [n, ...], actions [n] counted from 0 and the tasks' parameters, each
+[n, ...]: the next states, their observations [n, O] and the rewards [n]. A pure function of tensors."""
 
 
 @runtime_checkable

@@ -104,9 +104,6 @@ class Collector:
     def _one(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> tuple[Carry, Tensor]:
         """The learner after an update, and whether its parameters and what it is about to do are finite."""
         learned = self._learner.learn(theta, carry, data, k)
-        ahead = self._learner.agent.policy.act(
-            self._learner.agent.actor(learned["params"]), data.next_observations[..., -1, :]
-        )
-        told = (learned["params"], learned["memory"], tuple(ahead))
+        told = (learned["params"], learned["memory"], learned["outlook"])
         sums = [leaf.sum() for leaf in _pytree.tree_leaves(told)]  # finite only if all entries are
         return learned, torch.stack(sums).isfinite().all()

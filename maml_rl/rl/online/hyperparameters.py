@@ -42,6 +42,8 @@ class HyperparameterConfig:
     def __post_init__(self) -> None:
         if not self.values or not all(0 <= value < math.inf for value in self.values):
             raise ValueError(f"`initial` must be finite and at least 0, got {self.initial}.")
+        if len(set(self.values)) < len(self.values):
+            raise ValueError(f"`initial` must not have the same value twice, got {self.initial}.")
         if not 0 < self.limit < math.inf:
             raise ValueError(f"`limit` must be positive and finite, got {self.limit}.")
         if self.learned != "no" and not all(0 < value < self.limit for value in self.values):

@@ -18,6 +18,8 @@ from maml_rl.rl.online.hyperparameters import Hyperparameter
 
 __all__ = ["LearnerConfig", "MetaLossConfig", "OnlineLearner", "OwnParameters"]
 
+_LARGEST = 1e18  # of what a policy puts out: observations not yet seen may ask for more, and float32 ends at 3e38
+
 
 @dataclass(frozen=True)
 class LearnerConfig:
@@ -120,7 +122,12 @@ class OnlineLearner:
         params = self.agent.initial(Seeded(seed), self.dtype)
         like = next(iter(params.values()))
         memory = self._rule(0.0).start(params, theta)
-        return {"params": params, "memory": memory, "rewards": like.new_zeros(self.window)}
+        return {
+            "params": params,
+            "memory": memory,
+            "rewards": like.new_zeros(self.window),
+            "outlook": like.new_zeros(()),
+        }
 
     def learn(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> Carry:
         """theta' = theta + f(tau, theta, eta): one update by a rollout (Xu et al., 2018, equation 1)."""
@@ -135,7 +142,9 @@ class OnlineLearner:
             return self.agent.loss(params, *batch, self.config.value_weight, entropy_weight), ()
 
         state = InnerState(carry["params"], carry["memory"])
-        return {**self._moved(theta, state, loss, (data, targets), rewards, k), "rewards": rewards}
+        moved = self._moved(theta, state, loss, (data, targets), rewards, k)
+        outlook = self._outlook(moved["params"], data.next_observations[..., -1, :])
+        return {**moved, "rewards": rewards, "outlook": outlook}
 
     def descend(self, theta: Meta, carry: Carry, data: Experience, k: Tensor) -> Carry:
         """A step by the gradient of the meta-loss: the last one to a bootstrapped target (Flennerhag et al., 2021)."""
@@ -172,6 +181,17 @@ class OnlineLearner:
         """What each learned hyper-parameter is, on a rollout."""
         learned: Sequence[Hyperparameter] = [part for part in self.own if part.form != "no"]
         return {part.name: part.reported(theta, data.observations, carry["rewards"]) for part in learned}
+
+    def _outlook(self, params: Params, observations: Tensor) -> Tensor:
+        """How much the policy is about to put out at observations [E, O]: infinite where it cannot act.
+
+        It is part of the carry, so that a learner whose parameters are finite, and whose actions are not, has diverged.
+        """
+        distribution = self.agent.policy.act(self.agent.actor(detach(params)), observations)
+        actions = distribution.sample(torch.ones_like(next(iter(distribution))))
+        told = [part.abs().sum() for part in (*distribution, actions)]
+        total = torch.stack([part.to(observations) for part in told]).sum()
+        return torch.where(total < _LARGEST, total, torch.inf)
 
     def _rule(self, rate: Any) -> Rule:
         return {"sgd": sgd, "adam": adam}[self.config.rule](lambda step: rate)

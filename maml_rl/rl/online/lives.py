@@ -31,7 +31,9 @@ class Lives:
         self, learner: OnlineLearner, lifetimes: Lifetimes, sampler: Sampler, tasks: Sequence[Task], rollout: int
     ) -> None:
         self.sampler, self.tasks = sampler, tasks
-        self.collector = Collector(learner, replace(lifetimes, compiled=sampler.compiled), sampler, rollout)
+        self.collector = Collector(
+            learner, replace(lifetimes, compiled=lifetimes.compiled or sampler.compiled), sampler, rollout
+        )
         self._present = present(learner.problem(), lifetimes)
 
     def window(

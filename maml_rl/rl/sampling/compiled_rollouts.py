@@ -13,7 +13,7 @@ from maml_rl.core.types import Params
 from maml_rl.rl.environments.task_env import HasTensorSteps, Task, TensorStep
 from maml_rl.rl.sampling.actors import Actor
 from maml_rl.rl.sampling.episode_record import Layout
-from maml_rl.rl.sampling.stepping import Stepper
+from maml_rl.rl.sampling.stepping import SimulationError, Stepper
 from maml_rl.rl.sampling.trajectories import Rollout
 
 __all__ = ["CompiledRollouts"]
@@ -22,8 +22,8 @@ __all__ = ["CompiledRollouts"]
 class CompiledRollouts:
     """Rollouts of actors without a memory where no episode ever ends, as `Sampler.rollout` returns them.
 
-    The first one compiles a step (see `maml_rl.core.traced.recorded`); the others take less than a tenth of the time of
-    steps through numpy, where environments are few.
+    The first one compiles a step (see `maml_rl.core.traced.recorded`), which takes seconds. It is for few environments,
+    where steps through numpy are mostly calls.
 
     Args:
         stepper: the environments.
@@ -68,6 +68,7 @@ class CompiledRollouts:
 
         Raises:
             FloatingPointError: the policy's output is not finite; the message names the task.
+            SimulationError: an observation or a reward is not.
         """
         layout, envs, steps = self._layout, self._stepper.envs, len(noise)
         assert isinstance(envs, HasTensorSteps)
@@ -76,29 +77,32 @@ class CompiledRollouts:
         seen = layout.flat(observations.astype(layout.numpy_type()))
         leaves, structure = _pytree.tree_flatten((params, chosen, states, seen, noise[0]))
         leaves = [leaf.contiguous() for leaf in leaves]
-        key = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        key = (actor.act, structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if key not in self._records:
             self._records[key], _ = recorded(_one_step(actor, self._step), leaves, structure, compiled=True)
         record, fixed, rows = self._records[key], leaves[:-3], []
         with torch.inference_mode():
             for time in range(steps):
-                states, following, rewards, actions, log_probs, total = record(*fixed, states, seen, noise[time])
-                rows.append((seen, following, actions, rewards, log_probs, total))
+                states, following, *rest = record(*fixed, states, seen, noise[time])
+                rows.append((seen, following, *rest))
                 seen = following
-        parts = [torch.stack(part).movedim(0, 2) for part in list(zip(*rows, strict=True))[:-1]]
-        self._require_finite(torch.stack([row[-1] for row in rows]), tasks)
+        *parts, outputs = (torch.stack(part) for part in zip(*rows, strict=True))
+        self._require_finite(outputs, tasks, "the policy's output", FloatingPointError)
+        self._require_finite(parts[1], tasks, "the observation", SimulationError)
+        self._require_finite(parts[2], tasks, "the reward", SimulationError)
         envs.go_on(states.cpu().numpy(), steps)
-        before, after, actions, rewards, log_probs = (part.contiguous() for part in parts)
+        before, after, rewards, actions, log_probs = (part.movedim(0, 2).contiguous() for part in parts)
         never = torch.zeros(rewards.shape, dtype=torch.bool, device=layout.device)
         starts = never.clone()
-        starts[..., 0] = layout.flat(elapsed == 0).bool()
-        behind = following.flatten(0, 1).cpu().numpy()
-        return Rollout(before, after, actions, rewards, log_probs, starts, never, never), behind
+        starts[..., 0] = layout.flat(elapsed == 0)
+        behind = seen.flatten(0, 1).cpu().numpy()
+        return Rollout(before, after, actions, rewards, log_probs, starts, never, never.clone()), behind
 
-    def _require_finite(self, totals: Tensor, tasks: Sequence[Task]) -> None:
-        """Raises unless the sums of what the policy put out, [T, N, E], are finite."""
-        for time in range(len(totals) if not totals.isfinite().all() else 0):
-            self._stepper.require_finite(totals[time], tasks, time, "the policy's output", FloatingPointError)
+    def _require_finite(self, values: Tensor, tasks: Sequence[Task], what: str, raises: type[Exception]) -> None:
+        """Raises unless values [T, N, E, ...] are finite."""
+        if not values.sum().isfinite():
+            for time, each in enumerate(values):
+                self._stepper.require_finite(each, tasks, time, what, raises)
 
 
 def _one_step(

@@ -163,11 +163,14 @@ class Sampler:
 
         Raises:
             SimulationError: see `sample`.
+            ValueError: the sampler is compiled, and the actor has a memory.
         """
         layout, stepper = self._layout, self.stepper
         noise = self._draw_noise(actor, seeds, steps)
         observations, memory, elapsed, tasks = carry
         if self._rollouts is not None:
+            if memory != ():
+                raise ValueError("compiled rollouts are for actors without a memory.")
             rollout, following = self._rollouts.rollout(actor, params, observations, elapsed, noise, tasks)
             return rollout, Carry(following, memory, elapsed + steps, tasks)
         rows, everywhere = _RolloutRows(steps, observations.shape, layout.numpy_type()), np.ones(stepper.count, bool)

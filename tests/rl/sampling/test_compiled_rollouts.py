@@ -1,20 +1,26 @@
 """Compiled rollouts: what the loop through numpy returns, from where it stands to where it leaves off."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from numpy.random import SeedSequence
 
+from envs.task_distribution import scaled_box
+from envs.two_colours import TwoColoursGrid, two_colours
 from maml_rl.core.tree import map_tree
 from maml_rl.core.types import Params
 from maml_rl.rl.environments.vector import EnvironmentConfig
 from maml_rl.rl.policies import categorical_mlp
 from maml_rl.rl.sampling.actors import memoryless
+from maml_rl.rl.sampling.compiled_rollouts import CompiledRollouts
 from maml_rl.rl.sampling.sampler import Carry, Sampler
 from maml_rl.rl.sampling.seeds import task_seeds
+from maml_rl.rl.sampling.stepping import SimulationError
 from maml_rl.rl.sampling.trajectories import Rollout
 from tests.compiler import needs_compiler
 
@@ -74,6 +80,64 @@ def test_it_is_the_loop_through_numpy(compiled: Sampler) -> None:
     assert set(stood) == set(other_stood)
     for name, values in stood.items():
         np.testing.assert_array_equal(values, other_stood[name])
+
+
+@needs_compiler
+def test_other_tasks_and_other_policies_are_not_taken_for_those_of_the_first_rollout(compiled: Sampler) -> None:
+    other = memoryless(categorical_mlp(18, 4, (8,), "tanh"))
+    plain, rewards = _sampler(compiled=False), []
+    for sampler in (plain, compiled):
+        _lived(sampler, 1)
+        tasks = [{"blue_reward": -1.0, "swap_every": 7}] * TASKS
+        carry = sampler.start(other, tasks, task_seeds(0, 0, 0, 0, TASKS))
+        rewards.append(sampler.rollout(other, _params(), carry, task_seeds(0, 0, 0, 1, TASKS), STEPS)[0])
+    plain.close()
+    torch.testing.assert_close(rewards[1].rewards, rewards[0].rewards, rtol=0, atol=1e-12)
+    torch.testing.assert_close(rewards[1].log_probs, rewards[0].log_probs, rtol=1e-12, atol=1e-12)
+
+
+@needs_compiler
+def test_an_actor_with_a_memory_is_refused(compiled: Sampler) -> None:
+    carry = _started(compiled)._replace(memory=torch.zeros(TASKS, EPISODES, 1))
+    with pytest.raises(ValueError, match="for actors without a memory"):
+        compiled.rollout(ACTOR, _params(), carry, task_seeds(0, 0, 0, 1, TASKS), 3)
+
+
+@needs_compiler
+def test_a_reward_that_is_not_finite_is_told_with_its_task() -> None:
+    task = two_colours(3)
+
+    def reward(before: Any, controls: Any, after: Any, tasks: Any) -> Any:
+        rewards = task.distribution.reward(before, controls, after, tasks)
+        return rewards.sqrt() if isinstance(rewards, torch.Tensor) else rewards
+
+    broken = replace(task, distribution=replace(task.distribution, reward=reward))
+    sampler = _sampler(compiled=False)
+    sampler.stepper.envs.close()
+    sampler.stepper.envs = broken.vector(TASKS * EPISODES)
+    rollouts, tasks = CompiledRollouts(sampler.stepper, sampler._layout), [{"blue_reward": 1.0}] * TASKS
+    carry = sampler.start(ACTOR, tasks, task_seeds(0, 0, 0, 0, TASKS))
+    noise = torch.zeros(2, TASKS, EPISODES, 4, dtype=torch.float64)
+    with pytest.raises(SimulationError, match=r"task 0 .*time step 0: the reward is not a finite number"):
+        rollouts.rollout(ACTOR, _params(), carry.observations, carry.elapsed, noise, tasks)
+
+
+class _Assigned(TwoColoursGrid):
+    def assign(self, tasks: Any) -> None:
+        """Takes the tasks beforehand."""
+
+
+def test_only_pure_functions_of_choices_are_given_to_compile() -> None:
+    task = two_colours(3)
+    box = scaled_box(1, 1.0)
+    for other in (
+        replace(task, simulator=_Assigned(3)),
+        replace(task, distribution=replace(task.distribution, tensors=False)),
+        replace(task, distribution=replace(task.distribution, action_space=box)),
+        replace(task, distribution=replace(task.distribution, action_space=gym.spaces.Discrete(4, start=1))),
+    ):
+        assert other.vector(2).tensor_step() is None
+    assert task.vector(2).tensor_step() is not None
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from tests.run.counter import Config, System, count, new_run, resumed_run
 
 def _constant(iterations: int, **changes: float | None) -> Config:
     return replace(Config(iterations=iterations, returns=[-50.0] * iterations), **changes)  # type: ignore[arg-type]
+
+
+def test_an_iteration_without_a_score_is_never_the_best_and_hides_no_later_one(tmp_path: Path) -> None:
+    config = Config(returns=[1.0, math.nan, 0.1, 0.2], iterations=4)
+    run = new_run(tmp_path / "run", config)
+    train(run)
+    best = run.folder.load("best")
+    assert (best["iteration"], count(best["state"]), best["best"]) == (0, 0, 1.0)
 
 
 def test_best_is_the_state_that_earned_its_return(tmp_path: Path) -> None:

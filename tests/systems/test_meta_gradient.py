@@ -185,8 +185,9 @@ def test_a_policy_that_cannot_act_any_more_has_diverged(config: Config, wild: fl
     assert all(leaf[0].isfinite().all() for leaf in state["lifetimes"]["carry"]["params"].values())
 
 
-def test_a_learner_of_values_that_diverges_does_not_spoil_the_error_of_the_others() -> None:
-    config = replace(CHAIN, learning_rate=HyperparameterConfig([2.0, 1e300]), seeds=2)
+@pytest.mark.parametrize(("wild", "limit"), [(1e300, math.inf), (1e8, 1e3)], ids=["not finite", "beyond the limit"])
+def test_a_learner_of_values_that_diverges_does_not_spoil_the_error_of_the_others(wild: float, limit: float) -> None:
+    config = replace(CHAIN, learning_rate=HyperparameterConfig([2.0, wild]), seeds=2, loss_limit=limit)
     rows, _ = _lived(config, 3)
     alone, _ = _lived(replace(config, learning_rate=HyperparameterConfig(2.0)), 3)
     for row, other in zip(rows, alone, strict=True):
@@ -194,7 +195,7 @@ def test_a_learner_of_values_that_diverges_does_not_spoil_the_error_of_the_other
         assert row["value_error"] == other["value_error"] == -row["score"]
         assert row["value_error learning_rate=2"] == other["value_error"]
         assert row["value_error learning_rate=2_interval95"] == other["value_error_interval95"]
-        assert math.isnan(row["value_error learning_rate=1e+300"])
+        assert math.isnan(row[f"value_error learning_rate={wild:g}"])
 
 
 def _learning(config: Config) -> Config:

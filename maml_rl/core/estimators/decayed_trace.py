@@ -30,7 +30,7 @@ def decayed_trace(
     """g = (1/L) sum_k (d loss_k / d theta + d loss_k / d c_k z_k), z_{k+1} = mu z_k + d c_{k+1} / d theta at fixed c_k.
 
     z is the derivative of the carry in theta as if a step changed the carry by nothing but what theta adds: the true
-    recursion has d c_{k+1} / d c_k in the place of mu (Xu et al., 2018, equations 3 to 5). With mu = 0 each loss sees
+    recursion has d c_{k+1} / d c_k in the place of mu (Xu et al., 2018, equations 3 and 4). With mu = 0 each loss sees
     the step right before it; with L = 2 steps of a lifetime that is what `truncated_unroll` sees at the second.
 
     The trace never ends before the lifetime does, so nothing is cut off at the end of an unroll. It has a copy of the

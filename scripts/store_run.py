@@ -191,7 +191,7 @@ def replace_rows(path: Path, run: str, rows: Sequence[Row]) -> None:
 def _place(column: str) -> tuple[int, int]:
     """Names first, then what was done, values, intervals and at the end the source."""
     name, _, step = column.rpartition("_")
-    if name in ("value", "interval"):
+    if name in ("value", "interval") and step.isdigit():
         return (2 if name == "value" else 3, int(step))
     if column == "source":
         return (4, 0)

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,15 +111,21 @@ def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(sc
     run, experiment = tmp_path / "run", tmp_path / "docs/results/cheetah"
     (run / "best").mkdir(parents=True)
     shutil.copy(RESULTS / "half-cheetah-vel/config.yaml", run)
-    progress = [f"{k},{k},{k + 1.5},{400 * (k + 1)},1.0,0.5,1.5" for k in range(250)]
-    head = "iteration,return_before,return_after,env_steps,sampling_s,adaptation_s,meta_update_s"
+    progress = [f"{k},{k},{k + 1.5},{400 * (k + 1)},1.0,0.5,1.5,{2 * k}" for k in range(250)]
+    head = "iteration,return_before,return_after,env_steps,sampling_s,adaptation_s,meta_update_s,value_error"
     (run / "progress.csv").write_text("\n".join([head, *progress, ""]))
     returns = np.random.default_rng(0).normal(size=(2, 4, 5)) + np.array([0.0, 3.0])[:, None, None]
     settings = {"checkpoint": "best", "iteration": 200, "episodes": 5, "learning_rates": [0.1, 0.05], "seed": 1000}
     evaluation = Evaluation(Measure("return", True), returns, [{}] * 4, settings=settings)
     write(evaluation, run / "best")
-    columns = {"system": "maml_trpo", "measure": "return", "higher_is_better": True, "learning_curve": "return_after"}
-    (run / "metrics.json").write_text(json.dumps(columns | {"totals": ["env_steps"]}))
+    columns: dict[str, Any] = {
+        "system": "maml_trpo",
+        "measure": "return",
+        "higher_is_better": True,
+        "learning_curve": "return_after",
+    }
+    columns |= {"totals": ["env_steps"], "schedules": {"error": ["value_error"]}}
+    (run / "metrics.json").write_text(json.dumps(columns))
     argv = ["--run", str(run), "--experiment", "cheetah", "--name", "seed-1", "--root", str(tmp_path)]
     for _ in range(2):  # the second time in the place of the first
         assert script("store_run", [*argv, "--commit", "0123456789abcdef"]) == 0
@@ -133,7 +140,8 @@ def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(sc
     curve = rows_of(experiment / "curves.csv")
     assert (len(curve), curve[-1]["iteration"], curve[-1]["env_steps"]) == (84, "250", "100000")
     assert float(curve[-1]["return_after"]) == 248 + 1.5
-    assert float(curve[0]["return_before"]) == 0.0
+    assert float(curve[0]["return_before"]) == float(curve[0]["value_error"]) == 0.0
+    assert float(curve[-1]["value_error"]) == 2 * 248
     named = yaml.safe_load((experiment / "configurations.yaml").read_text())
     assert named == {"seed-1": yaml.safe_load((run / "config.yaml").read_text())}
     with (run / "config.yaml").open("a") as file:

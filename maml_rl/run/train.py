@@ -182,7 +182,7 @@ class _Progress:
 def _finish_row(
     system: System[Any, Any], progress: _Progress, iterations: int, bar: "tqdm[Any]"
 ) -> tuple[Metrics, Metrics]:
-    """Iterates to the end of the row: the mean of its metrics, and the validation of the state it ends with."""
+    """Iterates to the end of the row: what is said of it, and the validation of the state it ends with."""
     start = progress.iteration - progress.row.counted
     end = min((start // system.report_every + 1) * system.report_every, iterations)
     while progress.iteration < end or not progress.row.counted:
@@ -197,7 +197,7 @@ def _finish_row(
         sums = {name: row.sums.get(name, 0.0) + value for name, value in metrics.items()}
         progress.row = _Row(state, row.iteration + 1, sums, row.counted + 1)
         bar.update()
-    means = {name: value / progress.row.counted for name, value in progress.row.sums.items()}
+    means = system.row({name: value / progress.row.counted for name, value in progress.row.sums.items()})
     try:
         return means, system.validate(progress.state, progress.iteration)
     except _FAULTS as error:

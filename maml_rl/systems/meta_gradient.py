@@ -132,7 +132,7 @@ class System(system.System[Config, LifetimeOptions]):
         }
 
     def iterate(self, state: State, iteration: int) -> tuple[State, Metrics]:
-        """A window of rollouts and one meta-update: the next state, and metrics of the window."""
+        """A window of rollouts and one meta-update: the next state, and metrics of the window for `row`."""
         began, meta, optimiser = perf_counter(), state["meta"], state["optimiser"]
         theta = {**meta, FIXED: state["fixed"]}
         seeds = self._seeds(_TRAINING, iteration)
@@ -154,7 +154,7 @@ class System(system.System[Config, LifetimeOptions]):
         gained = rewards.flatten(1).double().sum(1).cpu()  # by each lifetime, [N]
         metrics = {
             **self._measured(theta, window, lifetimes, finite),
-            **self.columns.means("reward", rewards.flatten(1).mean(1)),
+            **self.columns.each("reward", rewards.flatten(1).mean(1)),
             **self.columns.sums("cumulative_reward", gained, state["sums"]),
             **told,
             "diverged": float((~finite).sum()),
@@ -163,7 +163,6 @@ class System(system.System[Config, LifetimeOptions]):
             "meta_update_s": updated - sampled,
             "steps_per_s": rewards.numel() / (updated - began),
         }
-        metrics["score"] = -metrics["value_error"] if self.predicts else metrics["reward"]
         following = {
             "meta": meta,
             "fixed": state["fixed"],
@@ -173,6 +172,11 @@ class System(system.System[Config, LifetimeOptions]):
             "sums": state["sums"] + gained,
         }
         return following, metrics
+
+    def row(self, means: Metrics) -> Metrics:
+        """Means over lifetimes with intervals, and what states are chosen by."""
+        row = self.columns.row(means)
+        return {**row, "score": -row["value_error"] if self.predicts else row["reward"]}
 
     def resolve(self, options: LifetimeOptions) -> LifetimeOptions:
         """The options with 10 segments behind the first and 5 tasks where nothing is given."""
@@ -234,7 +238,7 @@ class System(system.System[Config, LifetimeOptions]):
             if self.predicts:
                 errors = self._errors(window.data.rewards, memory["carry"])
                 quantities["value_error"] = torch.where(finite, errors, torch.nan)
-        return {name: value for quantity in quantities.items() for name, value in self.columns.means(*quantity).items()}
+        return {name: value for quantity in quantities.items() for name, value in self.columns.each(*quantity).items()}
 
     @cached_property
     def _errors(self) -> Callable[[Tensor, Carry], Tensor]:

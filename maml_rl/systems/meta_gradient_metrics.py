@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from maml_rl.systems.meta_gradient_config import Config
@@ -11,6 +12,8 @@ from maml_rl.systems.student import quantile
 from maml_rl.systems.system import MetricRoles, Metrics
 
 __all__ = ["Columns", "roles_of"]
+
+_OF = " of lifetime "
 
 _LISTED = 32
 """Lifetimes up to this many have a column of their own."""
@@ -46,14 +49,32 @@ class Columns:
         count = len(self.settings) * self.seeds
         return [f"{name}_of_{index}" for index in range(count)] if 1 < count <= _LISTED else []
 
+    def each(self, name: str, values: Tensor) -> Metrics:
+        """Values [N], or entries [N, I], of each lifetime, for `row`."""
+        if values.dim() == 2:
+            entries = [self.each(f"{name}_{index}", values[:, index]) for index in range(values.shape[1])]
+            return {column: value for entry in entries for column, value in entry.items()}
+        return {f"{name}{_OF}{index}": value for index, value in enumerate(values.tolist())}
+
+    def row(self, metrics: Metrics) -> Metrics:
+        """Means with intervals in the place of what `each` told of single lifetimes."""
+        values: dict[str, list[float]] = {}
+        for name, value in metrics.items():
+            values.setdefault(name.partition(_OF)[0], []).append(value)
+        row: Metrics = {}
+        for name, several in values.items():
+            row |= (
+                {name: metrics[name]}
+                if name in metrics
+                else self.means(name, torch.tensor(several, dtype=torch.float64))
+            )
+        return row
+
     def means(self, name: str, values: Tensor) -> Metrics:
-        """Mean and half the width of the 95% interval, t s / sqrt(L), of values [N], or of each entry of [N, I].
+        """Mean and half the width of the 95% interval, t s / sqrt(L), of values [N].
 
         t is Student's with L - 1 degrees of freedom. Lifetimes without a number (nan) do not count.
         """
-        if values.dim() == 2:
-            entries = [self.means(f"{name}_{index}", values[:, index]) for index in range(values.shape[1])]
-            return {column: value for entry in entries for column, value in entry.items()}
         grouped = values.double().view(len(self.settings), self.seeds)
         groups = [grouped.reshape(-1), *grouped] if len(grouped) > 1 else [grouped[0]]
         metrics: Metrics = {}

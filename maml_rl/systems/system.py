@@ -227,6 +227,13 @@ class System(Protocol[ConfigT, OptionsT]):
         """
         return {}
 
+    def row(self, means: Metrics) -> Metrics:
+        """What `progress.csv` says of the iterations that share a row, from the mean of each of their metrics.
+
+        The same where nothing is said. Intervals of these means, for one, cannot be had from single iterations.
+        """
+        return means
+
     def summary(self, metrics: Metrics) -> str:
         """A few words for the progress bar."""
         return f"{self.roles.learning_curve} {metrics.get(self.roles.learning_curve, float('nan')):.4g}"

@@ -71,7 +71,7 @@ def _lived(config: Config, iterations: int, state: Any = None, first: int = 0) -
     state, rows = system.initial_state() if state is None else state, []
     for iteration in range(first, iterations):
         state, metrics = system.iterate(state, iteration)
-        rows.append({name: value for name, value in metrics.items() if not name.endswith("_s")})
+        rows.append({name: value for name, value in system.row(metrics).items() if not name.endswith("_s")})
     system.close()
     return rows, state
 

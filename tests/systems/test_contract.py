@@ -151,7 +151,7 @@ def test_roles_name_metrics_that_are_reported(system: Any) -> None:
     assert all(each.keys() == validated[0].keys() for each in validated)
     assert all(key.startswith("validation_") for key in validated[0])
     assert not metrics.keys() & validated[0].keys()
-    reported, roles = {**metrics, **validated[-1]}, system.roles
+    reported, roles = {**system.row(metrics), **validated[-1]}, system.roles
     wanted = {roles.selection, roles.learning_curve, *roles.totals, *(roles.gain or ())}
     assert wanted <= reported.keys()
     assert all(np.isfinite(reported[key]) for key in wanted)

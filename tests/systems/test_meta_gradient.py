@@ -128,7 +128,7 @@ def test_environments_that_cannot_be_stored_begin_anew_in_each_window() -> None:
 
 
 def test_settings_stand_side_by_side_with_the_same_seeds() -> None:
-    # An actor has no use for lambda where the critic's values are never asked for: both settings live the same life.
+    # With a discount of 0 lambda changes nothing: both settings live the same life.
     fixed = replace(CASES["nothing learned"], gae_lambda=HyperparameterConfig([0.5, 0.6]), seeds=2)
     fixed = replace(fixed, gamma=HyperparameterConfig(0.0))
     _, state = _lived(fixed, 3)

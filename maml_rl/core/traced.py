@@ -59,7 +59,7 @@ def traced(function: Callable[..., Result], compiled: bool = False) -> Callable[
         if key not in records:
             records[key] = recorded(function, leaves, structure, compiled)
         record, form = records[key]
-        with torch.inference_mode():  # nothing is kept for a derivative: half the time of each operation
+        with torch.inference_mode():  # nothing is kept for a derivative: less to do for each operation
             results = record(*leaves)
         return _pytree.tree_unflatten([_ordinary(result) for result in results], form)  # type: ignore[no-any-return]
 

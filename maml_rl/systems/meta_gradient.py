@@ -262,9 +262,7 @@ class System(system.System[Config, LifetimeOptions]):
 
     def _side_by_side(self, count: int) -> Lifetimes:
         config = self.config
-        return Lifetimes(
-            count, sys.maxsize, staggered=False, loss_limit=config.loss_limit, apart=True, traced=config.traced
-        )
+        return Lifetimes(count, sys.maxsize, loss_limit=config.loss_limit, apart=True, traced=config.traced)
 
     def _sampler(self, environment: EnvironmentConfig, count: int, compiled: bool) -> Sampler:
         return Sampler(environment, count, self.config.environments, self.device, self.dtype, compiled)

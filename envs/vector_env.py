@@ -203,7 +203,13 @@ class NativeTaskVectorEnv(VectorEnv[Array, Any, Array]):
         return self._states.copy()
 
     def go_on(self, states: Array, steps: int) -> None:
-        """Takes states to which `steps` steps have led elsewhere (see `tensor_step`)."""
+        """Takes states to which `steps` steps have led elsewhere (see `tensor_step`).
+
+        Raises:
+            RuntimeError: the task would have ended an episode there, which steps taken elsewhere do not see.
+        """
+        if self.distribution.terminated(states, self._task_arrays).any():
+            raise RuntimeError("an episode ended in steps taken elsewhere, which are for episodes without an end.")
         self._states = states.copy()
         self._elapsed += steps
 

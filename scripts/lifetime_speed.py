@@ -53,7 +53,7 @@ Way = Callable[[Case], Params]
 
 
 def lifetimes(device: str, repetitions: int) -> dict[str, float]:
-    """Meta-gradients/s of N lifetimes, each through a window of 15 updates by 16 steps, with networks of 64x64.
+    """Meta-gradients/s of N lifetimes, each through a window of 15 rollouts of 16 steps, with networks of 64x64.
 
     `maml_rl` is this project's estimator on all lifetimes at once; `hand_written` the same in ordinary autograd on
     batched parameters, written for this one case; `loop` the same, one lifetime after the other; `estimator_loop` the

@@ -1,13 +1,24 @@
 """Trees of tensors (nestings of tuples, lists and dictionaries) seen as one flat vector, and mapped leaf by leaf."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree  # the registry torch.func itself walks; torch has no public one
 
-__all__ = ["detach", "expand", "flatten", "map_tree", "place", "select", "take", "unflatten"]
+__all__ = [
+    "detach",
+    "expand",
+    "flatten",
+    "floats",
+    "map_tree",
+    "place",
+    "select",
+    "take",
+    "unflatten",
+    "with_floats",
+]
 
 Tree = TypeVar("Tree")
 
@@ -66,3 +77,16 @@ def unflatten(vector: Tensor, like: Tree) -> Tree:
     pieces = torch.split(vector, sizes)
     shaped = [piece.view(leaf.shape) for leaf, piece in zip(leaves, pieces, strict=True)]
     return _pytree.tree_unflatten(shaped, structure)  # type: ignore[no-any-return]
+
+
+def floats(tree: Any) -> list[Tensor]:
+    """The leaves that have derivatives: those of floating point."""
+    return [leaf for leaf in _pytree.tree_leaves(tree) if leaf.is_floating_point()]
+
+
+def with_floats(tree: Tree, leaves: Sequence[Tensor]) -> Tree:
+    """The tree with other tensors in place of those that have derivatives, in the order of `floats`."""
+    all_leaves, structure = _pytree.tree_flatten(tree)
+    others = iter(leaves)
+    chosen = [next(others) if leaf.is_floating_point() else leaf for leaf in all_leaves]
+    return _pytree.tree_unflatten(chosen, structure)  # type: ignore[no-any-return]

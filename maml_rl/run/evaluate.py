@@ -51,15 +51,16 @@ def table(evaluation: Evaluation) -> str:
 
 
 def _divergence(evaluation: Evaluation) -> list[str]:
-    """A warning that names tasks whose values are not finite; nothing where there are none."""
-    broken = ~np.isfinite(evaluation.per_task)
+    """A warning that names tasks with values that are not finite; nothing where there are none."""
+    broken = (~np.isfinite(evaluation.values)).reshape(*evaluation.values.shape[:2], -1).sum(-1) > 0
     tasks = broken.any(0).nonzero()[0]
     if not len(tasks):
         return []
     first = f"{int(broken.any(1).argmax())} {evaluation.axis}"
     named = ", ".join(map(str, tasks[:5])) + (", ..." if len(tasks) > 5 else "")
     remedy = "; smaller --learning_rates adapt more gently" if evaluation.settings.get("learning_rates") else ""
-    return [f"warning: {len(tasks)} of the tasks diverged, the first after {first} (task {named}){remedy}."]
+    some = "" if np.isnan(evaluation.per_task).any() else " in some of the repetitions, which are left out"
+    return [f"warning: {len(tasks)} of the tasks diverged{some}, the first after {first} (task {named}){remedy}."]
 
 
 def require_folder(folder: Path) -> None:

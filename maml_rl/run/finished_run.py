@@ -22,7 +22,7 @@ class FinishedRun(NamedTuple):
         system: of the run, which has made no training environments.
         state: the checkpoint's.
         iteration: how many iterations made it.
-        checkpoint: which one it is: "last" also where there is no "best" yet.
+        checkpoint: which one it is: "last" also where there is no "best".
         states: the best ones by validation where an ensemble was asked for, otherwise the checkpoint's alone.
     """
 
@@ -52,7 +52,7 @@ def open_run(
     if states > 1 and checkpoint == "last":
         raise UsageError("an ensemble is of the best states by validation; leave --checkpoint last out.")
     if checkpoint == "best" and not folder.has("best") and folder.has("last"):
-        checkpoint = "last"  # no epoch has ended yet
+        checkpoint = "last"  # no epoch has ended yet, or no state is the best
     stored = folder.load(checkpoint)
     loaded = [stored["state"]] if states == 1 else _best(folder, states)
     with refused_in_one_line():

@@ -197,7 +197,9 @@ def _finish_row(
         sums = {name: row.sums.get(name, 0.0) + value for name, value in metrics.items()}
         progress.row = _Row(state, row.iteration + 1, sums, row.counted + 1)
         bar.update()
-    means = system.row({name: value / progress.row.counted for name, value in progress.row.sums.items()})
+    means = system.row(
+        {name: value / progress.row.counted for name, value in progress.row.sums.items()}, progress.state
+    )
     try:
         return means, system.validate(progress.state, progress.iteration)
     except _FAULTS as error:
@@ -222,7 +224,7 @@ def _numbers(metrics: Metrics, seconds: float) -> Metrics:
 def _require_roles(roles: MetricRoles, reported: Metrics) -> None:
     """Raises `RunFault` where a role names a metric that training does not report."""
     for role, names in (
-        ("selection", [roles.selection]),
+        ("selection", [] if roles.selection is None else [roles.selection]),
         ("learning_curve", [roles.learning_curve]),
         ("totals", roles.totals),
         *(("schedules", names) for names in roles.schedules.values()),
@@ -241,17 +243,18 @@ def _take_over(
 ) -> None:
     """Ends the row, and saves the state that the score speaks of if it is among the best."""
     name, row = system.roles.selection, progress.row
-    if name in metrics:  # measured on the way, so it speaks of the state that the row began with
+    if name is not None and name in metrics:  # measured on the way, so it speaks of the state that the row began with
         progress.consider(metrics[name], progress.before, row.iteration - row.counted, system.keep, folder)
     progress.totals = {total: value + metrics.get(total, 0.0) * row.counted for total, value in progress.totals.items()}
     progress.row = _Row(row.state, row.iteration, {}, 0)
     progress.before = row.state
-    if not math.isnan(validation.get(name, math.nan)):
+    if name is not None and not math.isnan(validation.get(name, math.nan)):
         progress.consider(validation[name], row.state, row.iteration, system.keep, folder)
 
 
 def _diverged(system: System[Any, Any], progress: _Progress, validation: Metrics) -> str | None:
-    if validation.get(system.roles.selection) != -math.inf:
+    name = system.roles.selection
+    if name is None or validation.get(name) != -math.inf:
         return None
     return (
         f"warning: iteration {progress.iteration - 1}: adaptation to validation tasks diverged; the state does not "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Evaluation", "EvaluationOptions", "Figure", "Measure", "Progress"]
+__all__ = ["Evaluation", "EvaluationOptions", "Figure", "Measure", "Progress", "mean_of_finite"]
 
 Progress = Callable[[int, int], Any]
 """``progress(done, total)`` is called as work goes on."""
@@ -113,5 +113,13 @@ class Evaluation:
 
     @property
     def per_task(self) -> NDArray[np.float64]:
-        """The mean over repetitions, [K + 1, N]."""
-        return self.values.reshape(*self.values.shape[:2], -1).mean(-1)
+        """The mean over repetitions, those left out that are not finite, [K + 1, N]; nan where none is."""
+        return mean_of_finite(self.values.reshape(*self.values.shape[:2], -1))
+
+
+def mean_of_finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the finite ones of values [..., R] over the last dimension; nan where there is none."""
+    finite = np.isfinite(values)
+    counts = finite.sum(-1)
+    sums = np.where(finite, values, 0).sum(-1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -19,7 +19,7 @@ from maml_rl.core.estimators import Carry, Estimator, Lifetimes, bootstrapped, d
 from maml_rl.core.meta_optimisers import adam
 from maml_rl.core.schedules import constant
 from maml_rl.core.traced import require_compiler
-from maml_rl.core.tree import map_tree, place
+from maml_rl.core.tree import map_tree, place, select
 from maml_rl.core.types import Memory, Meta
 from maml_rl.rl.environments.task_env import HasStateValues, task_env_of
 from maml_rl.rl.environments.vector import EnvironmentConfig, held_out, make_single
@@ -42,6 +42,7 @@ from maml_rl.systems.system import Metrics, State
 __all__ = ["Config", "System"]
 
 _TRAINING, _EVALUATION, _INITIALISATION, _ESTIMATES = range(4)  # streams of random numbers, kept apart
+_TOLD = 5  # diverged lifetimes of an iteration that are named
 _PREDICTION, _CONTROL = Measure("value_error", False, "error of values", 4), Measure("reward", True, "reward a step", 4)
 
 
@@ -65,7 +66,9 @@ class System(system.System[Config, LifetimeOptions]):
         self.tasks_name, self.count = config.environment.id, config.seeds * len(config.settings)
         self.held_out_environment = held_out(config.environment)
         env = make_single(self.held_out_environment)
-        self.predicts, self.learner = _knows_values(env), self._learner(env.observation_space, env.action_space)
+        self._choiceless = isinstance(env.action_space, gym.spaces.Discrete) and env.action_space.n == 1
+        self.predicts = self._choiceless and _knows_values(env)
+        self.learner = self._learner(env.observation_space, env.action_space)
         observations = gym.spaces.flatdim(env.observation_space)
         env.close()
         self.measure = _PREDICTION if self.predicts else _CONTROL
@@ -73,9 +76,9 @@ class System(system.System[Config, LifetimeOptions]):
         tables = {name: config.hyperparameters[name].learned == "table" for name in config.learned}
         entries = {name: observations if table else 0 for name, table in tables.items()}
         self.roles = roles_of(config, self.columns, entries, self.predicts)
-        self._lifetimes = self._side_by_side(self.count)
+        self._lifetimes = self._side_by_side(self.count, config.compiled)
         self._estimator, self._optimiser = self._made_estimator(), adam(constant(config.meta.learning_rate))
-        self._reported = self._lifetimes.mapped(self.learner.reported)
+        self._reported = self._lifetimes.uncompiled().mapped(self.learner.reported)
 
     @cached_property
     def lives(self) -> Lives:
@@ -86,8 +89,10 @@ class System(system.System[Config, LifetimeOptions]):
         return Lives(self.learner, self._lifetimes, sampler, drawn * len(config.settings), config.rollout)
 
     def prepare(self) -> None:
-        """Makes the environments and lets them take a step; looks whether tables have a place for each observation, and
-        whether there is a compiler where one is needed."""
+        """Makes the environments and lets them take a step; looks whether tables have a place for each observation,
+        whether there is anything to learn from, and whether there is a compiler where one is needed."""
+        if self._choiceless:
+            self.config.require_prediction()
         if self.config.compiled:
             require_compiler(self.device)
         self.lives.sampler.stepper.try_out()
@@ -143,10 +148,13 @@ class System(system.System[Config, LifetimeOptions]):
         if meta:
             generator = generator_of(self.config.seed, _ESTIMATES, iteration + 1)
             estimate = self._estimator.estimate(theta, state["lifetimes"], window.data, generator)
-            gradient = {group: estimate.gradient[group] for group in meta}
+            finite, lifetimes = estimate.losses.isfinite() & window.finite, estimate.memory
+            lifetimes["step"] = torch.where(finite, lifetimes["step"], torch.zeros_like(lifetimes["step"]))
+            slopes = {group: estimate.gradient[group] for group in meta}
+            gradient = select(finite, slopes, map_tree(torch.zeros_like, slopes))
             update = self._optimiser.update(meta, optimiser, lambda _: (gradient, ()), iteration)
-            meta, optimiser, lifetimes, finite = update.meta, update.memory, estimate.memory, estimate.losses.isfinite()
-            told = {name: value for name, value in estimate.metrics.items() if name != "finished"}
+            meta, optimiser = update.meta, update.memory
+            told = {name: value for name, value in estimate.metrics.items() if name not in ("finished", "diverged")}
         else:
             lifetimes, finite = self.lives.collector.lived_on(theta, state["lifetimes"], window)
         self._tell(iteration, finite)
@@ -155,7 +163,7 @@ class System(system.System[Config, LifetimeOptions]):
         metrics = {
             **self._measured(theta, window, lifetimes, finite),
             **self.columns.each("reward", rewards.flatten(1).mean(1)),
-            **self.columns.sums("cumulative_reward", gained, state["sums"]),
+            **self.columns.sums("cumulative_reward", gained),
             **told,
             "diverged": float((~finite).sum()),
             "env_steps": float(rewards[0].numel()),
@@ -173,10 +181,9 @@ class System(system.System[Config, LifetimeOptions]):
         }
         return following, metrics
 
-    def row(self, means: Metrics) -> Metrics:
-        """Means over lifetimes with intervals, and what states are chosen by."""
-        row = self.columns.row(means)
-        return {**row, "score": -row["value_error"] if self.predicts else row["reward"]}
+    def row(self, means: Metrics, state: State) -> Metrics:
+        """Means over lifetimes with intervals."""
+        return {**self.columns.row(means), **self.columns.intervals("cumulative_reward", state["sums"])}
 
     def resolve(self, options: LifetimeOptions) -> LifetimeOptions:
         """The options with 10 segments behind the first and 5 tasks where nothing is given."""
@@ -186,23 +193,28 @@ class System(system.System[Config, LifetimeOptions]):
     def evaluate(
         self, states: Sequence[State], options: LifetimeOptions, progress: Progress | None = None
     ) -> Evaluation:
-        """Learners that begin anew on held-out tasks, with the hyper-parameters of each lifetime of the run."""
-        tasks = options.tasks or 0
+        """Learners that begin anew on held-out tasks, with the hyper-parameters of each lifetime of the run.
+
+        Settings have the same tasks, seeds and first weights.
+        """
+        tasks, settings = options.tasks or 0, len(self.config.settings)
         count = tasks * self.count
         theta = place({**states[0]["meta"], FIXED: states[0]["fixed"]}, self.device)
         theta = map_tree(lambda leaf: leaf.repeat_interleave(tasks, 0), theta)
         sampler = self._sampler(self.held_out_environment, count, compiled=False)
         try:
             drawn = sampler.stepper.draw_tasks(drawing_seed(options.seed, _EVALUATION, 0), tasks)
-            lifetimes = self._side_by_side(count)
+            lifetimes = self._side_by_side(count, compiled=False)
             lives = Lives(self.learner, lifetimes, sampler, drawn * self.count, self.config.rollout)
             generator = generator_of(options.seed, _EVALUATION)
             memory = truncated_unroll(self.learner.problem(), lifetimes, 1).init(theta, generator)
+            each = count // settings
+            memory["seed"] = memory["seed"][:each].repeat(settings)
             values = segments(
                 lives,
                 theta,
                 memory,
-                lambda window: lambda step: task_seeds(options.seed, _EVALUATION, window, step, count),
+                lambda window: lambda step: task_seeds(options.seed, _EVALUATION, window, step, each) * settings,
                 self._value_errors(lives, lifetimes)
                 if self.predicts
                 else lambda rewards, _: rewards.flatten(1).mean(1),
@@ -212,8 +224,8 @@ class System(system.System[Config, LifetimeOptions]):
         finally:
             sampler.close()
         environment = self.held_out_environment
-        settings = {"environment": environment.id, "arguments": environment.arguments, "updates": options.updates}
-        return evaluation_of(values, drawn, self.measure, settings, options.updates)
+        done = {"environment": environment.id, "arguments": environment.arguments, "updates": options.updates}
+        return evaluation_of(values, drawn, self.measure, self.columns, done)
 
     def _learner(self, observations: gym.Space[Any], actions: gym.Space[Any]) -> OnlineLearner:
         config, size = self.config, gym.spaces.flatdim(observations)
@@ -254,15 +266,19 @@ class System(system.System[Config, LifetimeOptions]):
         return lambda rewards, carry: (values(carry["params"], seen) - true).square().mean(-1).sqrt()
 
     def _tell(self, iteration: int, finite: Tensor) -> None:
-        for index in (~finite).nonzero().flatten().tolist():
-            setting, seed = divmod(index, self.config.seeds)
-            called = ", ".join(filter(None, (f"seed {seed}", self.columns.settings[setting])))
-            told = f"lifetime {index} ({called}, task {self.lives.tasks[index]}) diverged; it begins anew."
+        """Names lifetimes that diverged, the first few of many."""
+        indices = (~finite).nonzero().flatten().tolist()
+        for index in indices[:_TOLD]:
+            told = f"{self.columns.called(index)} diverged on task {self.lives.tasks[index]}; it begins anew."
             tqdm.write(f"warning: iteration {iteration}: {told}")
+        if len(indices) > _TOLD:
+            tqdm.write(f"warning: iteration {iteration}: so did {len(indices) - _TOLD} others.")
 
-    def _side_by_side(self, count: int) -> Lifetimes:
-        config = self.config
-        return Lifetimes(count, sys.maxsize, loss_limit=config.loss_limit, apart=True, traced=config.traced)
+    def _side_by_side(self, count: int, compiled: bool) -> Lifetimes:
+        limit, traced = self.config.loss_limit, self.config.traced
+        return Lifetimes(
+            count, sys.maxsize, loss_limit=limit, apart=True, traced=traced, compiled=compiled, stepwise=compiled
+        )
 
     def _sampler(self, environment: EnvironmentConfig, count: int, compiled: bool) -> Sampler:
         return Sampler(environment, count, self.config.environments, self.device, self.dtype, compiled)
@@ -274,9 +290,9 @@ class System(system.System[Config, LifetimeOptions]):
 
 
 def _knows_values(env: gym.Env) -> bool:
-    """Whether there is nothing to decide, and the environment says what is to be predicted."""
-    known, actions = env.unwrapped, env.action_space
-    if not (isinstance(actions, gym.spaces.Discrete) and actions.n == 1 and isinstance(known, HasStateValues)):
+    """Whether the environment says what is to be predicted."""
+    known = env.unwrapped
+    if not isinstance(known, HasStateValues):
         return False
     (task,) = task_env_of(env).sample_tasks(1, np.random.default_rng(0))
     return known.state_values(task) is not None

@@ -25,8 +25,8 @@ class MetaConfig:
         estimator: of the meta-gradient. "unrolled" differentiates the meta-loss of all rollouts of a window through the
             updates between them; "trace" sees all earlier updates by a decaying trace (Xu et al., 2018); "bootstrapped"
             leads to where the learner gets further on (Flennerhag et al., 2021).
-        rollouts: of a window, K; each meta-update takes one. 2 of "unrolled" are one update, and the next sample to
-            judge it by.
+        rollouts: of a window, K; "bootstrapped" takes `target_rollouts` more. 2 of "unrolled" are one update, and the
+            next sample to judge it by.
         decay: mu of "trace"; 0 sees the last update alone.
         target_rollouts: of "bootstrapped", L further updates to the target.
         learning_rate: Adam's, of the meta-parameters.
@@ -79,9 +79,9 @@ class Config(RunConfig):
         loss_limit: a lifetime with a meta-loss beyond it, above or below zero, counts as diverged and begins anew, as
             does one that is not finite.
         traced: records the operations of a meta-update once and replays them: the same numbers, sooner.
-        compiled: compiles acting, stepping and learning, in half a minute: sooner where lifetimes are few. It needs a
-            C++ compiler and an environment whose steps are functions of tensors and whose episodes never end, such as
-            envs:TwoColours-v0. Compiled operations may round otherwise.
+        compiled: compiles acting, stepping, learning and its derivative in a minute, for few lifetimes. It needs a C++
+            compiler and an environment whose steps are functions of tensors and whose episodes never end,
+            such as envs:TwoColours-v0. Compiled operations may round otherwise.
         report_every: iterations that share a row of metrics and a checkpoint.
     """
 
@@ -110,11 +110,15 @@ class Config(RunConfig):
         require("loss_limit", self.loss_limit > 0, "positive", self.loss_limit)
         if self.policy.context:
             raise ValueError("`policy.context` is for policies that adapt to a task; learners here have none.")
+        for name, own in self.hyperparameters.items():
+            own.require(name)
         for name in ("gamma", "gae_lambda"):
             values = getattr(self, name).values
             require(f"{name}.initial", max(values) <= 1, "at most 1", getattr(self, name).initial)
             require(f"{name}.limit", getattr(self, name).limit <= 1, "at most 1", getattr(self, name).limit)
         require_form("learning_rate", self.learning_rate, ("no", "one", "rewards"))
+        if self.rollout == 1 and self.gae_lambda.learned != "no":
+            raise ValueError("`gae_lambda.learned`: a rollout of one step has no returns for lambda to mix.")
 
     @property
     def hyperparameters(self) -> dict[str, HyperparameterConfig]:
@@ -131,9 +135,26 @@ class Config(RunConfig):
         """The combinations of initial values."""
         return settings_of(self.hyperparameters)
 
+    def require_prediction(self) -> None:
+        """Raises `ValueError` where a hyper-parameter is learned from a loss that is always 0 with one action only."""
+        one, learned = f"{self.environment.id} has one action only", self.learned
+        if learned and not self.meta.loss.value_weight:
+            raise ValueError(
+                f"`meta.loss.value_weight` is 0, and {one}, so the loss that `{learned[0]}` is learned from is always "
+                "0. Set it to 1."
+            )
+        if "entropy_weight" in learned:
+            raise ValueError(f"`entropy_weight.learned`: {one}, so there is no entropy.")
+
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
         remarks = [] if self.learned else ["nothing is learned about the learner: no hyper-parameter is `learned`."]
+        for name, own in self.hyperparameters.items():
+            unused = () if own.learned not in ("no", "one", "table") else ("hidden",)
+            unused = (*unused, "limit") if own.learned == "no" else unused
+            remarks += changed_in_vain(name, own, unused, f"`{name}.learned` {own.learned!r}")
+        if self.critic.table:
+            remarks += changed_in_vain("critic", self.critic, ("hidden", "activation"), "`critic.table`")
         if not any(config.learned == "rewards" for config in self.hyperparameters.values()):
             chosen = "no hyper-parameter learned from 'rewards'"
             remarks += [each.replace("`.", "`") for each in changed_in_vain("", self, ("memory",), chosen)]
@@ -141,7 +162,5 @@ class Config(RunConfig):
             return remarks + self.meta.remarks()
         nothing = "no hyper-parameter that is learned"
         parts = [option.name for option in fields(self.meta) if option.name != "rollouts"]
-        unused = changed_in_vain("", self, ("loss_limit",), nothing)
-        return (
-            remarks + [each.replace("`.", "`") for each in unused] + changed_in_vain("meta", self.meta, parts, nothing)
-        )
+        of_losses = [each.replace("`.", "`") for each in changed_in_vain("", self, ("loss_limit",), nothing)]
+        return remarks + of_losses + changed_in_vain("meta", self.meta, parts, nothing)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from maml_rl.core.types import Memory, Meta
 from maml_rl.rl.environments.task_env import Task
 from maml_rl.rl.online.lives import Lives
 from maml_rl.rl.sampling.seeds import StepSeeds
-from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure, Progress
+from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Measure, Progress, mean_of_finite
+from maml_rl.systems.meta_gradient_metrics import Columns
 
 __all__ = ["LifetimeOptions", "evaluation_of", "segments"]
 
@@ -48,6 +50,8 @@ def segments(
 ) -> np.ndarray:
     """Means over each segment of what is measured in each lifetime, [K + 1, N].
 
+    A learner that diverges has no number (nan) in that segment and from there on.
+
     Args:
         lives: N lifetimes that have not begun.
         theta: their hyper-parameters, which stay.
@@ -58,6 +62,7 @@ def segments(
         progress: called after each segment.
     """
     environments, window, values = "", 0, []
+    alive = torch.ones(len(lives.tasks), dtype=torch.bool)
     count = (options.steps or 0) + 1
     for segment in range(count):
         sums, left = torch.zeros(len(lives.tasks), dtype=torch.float64), options.updates
@@ -66,25 +71,40 @@ def segments(
             lived, environments = lives.window(theta, memory, environments, seeds(window), rollouts)
             window += 1
             memory, finite = lives.collector.lived_on(theta, memory, lived)
-            measured = measure(lived.data.rewards, memory["carry"]).double().cpu()
-            sums += rollouts * torch.where(finite.cpu(), measured, torch.nan)
+            alive &= finite.cpu()
+            sums += rollouts * measure(lived.data.rewards, memory["carry"]).double().cpu()
             left -= rollouts
-        values.append((sums / options.updates).numpy())
+        values.append(torch.where(alive, sums / options.updates, torch.nan).numpy())
         if progress is not None:
             progress(segment + 1, count)
     return np.stack(values)
 
 
 def evaluation_of(
-    values: np.ndarray, tasks: Sequence[Task], measure: Measure, settings: Mapping[str, object], updates: int
+    values: np.ndarray, tasks: Sequence[Task], measure: Measure, columns: Columns, done: Mapping[str, object]
 ) -> Evaluation:
-    """The evaluation of values [K + 1, N] in lifetimes: all tasks under the run's first lifetime, then the next."""
+    """The evaluation of values [K + 1, N], all tasks under the run's first lifetime, then under the next.
+
+    Learners that diverged are named.
+
+    Args:
+        values: see `segments`.
+        tasks: those of one lifetime.
+        measure: what the values are.
+        columns: what settings and lifetimes are called. Several settings have columns of their own.
+        done: how it was done.
+    """
+    settings = columns.settings
+    for index in np.isnan(values[-1]).nonzero()[0].tolist():
+        lifetime, task = divmod(index, len(tasks))
+        segment = int(np.isnan(values[:, index]).argmax())
+        learner = f"a learner with the hyper-parameters of {columns.called(lifetime)}"
+        tqdm.write(
+            f"warning: segment {segment}: {learner} diverged on task {tasks[task]}; it is left out from there on."
+        )
     repeated = values.reshape(len(values), -1, len(tasks)).transpose(0, 2, 1)
-    return Evaluation(
-        measure,
-        repeated,
-        list(tasks),
-        "segments",
-        f"{repeated.shape[-1]} learned lifetimes each, segments of {updates} updates",
-        settings,
-    )
+    lifetimes = repeated.shape[-1]
+    parts = np.split(repeated, len(settings), -1) if len(settings) > 1 else []
+    also = {name: mean_of_finite(part) for name, part in zip(settings, parts, strict=False)}
+    learned = f"{lifetimes} learned lifetime{'s' * (lifetimes > 1)} each, segments of {done['updates']} updates"
+    return Evaluation(measure, repeated, list(tasks), "segments", learned, done, also)

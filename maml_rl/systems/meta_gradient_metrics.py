@@ -13,7 +13,7 @@ from maml_rl.systems.system import MetricRoles, Metrics
 
 __all__ = ["Columns", "roles_of"]
 
-_OF = " of lifetime "
+_OF, _INTERVAL = " of lifetime ", "_interval95"
 
 _LISTED = 32
 """Lifetimes up to this many have a column of their own."""
@@ -39,6 +39,12 @@ class Columns:
         return cls(
             [" ".join(f"{name}={_short(setting[name])}" for name in varied) for setting in settings], config.seeds
         )
+
+    def called(self, lifetime: int) -> str:
+        """What messages call a lifetime."""
+        setting, seed = divmod(lifetime, self.seeds)
+        words = (f"the {_ordinal(seed + 1)} of {self.seeds} seeds", self.settings[setting])
+        return f"lifetime {lifetime} ({', '.join(filter(None, words))})"
 
     def names(self, name: str) -> list[str]:
         """The columns of the means of a quantity: over all lifetimes, and over those of each setting."""
@@ -84,18 +90,27 @@ class Columns:
             if self.seeds > 1 and len(group) == self.seeds:
                 count = len(known)
                 width = quantile(count - 1) * float(known.std()) / count**0.5 if count > 1 else math.nan
-                metrics[f"{column}_interval95"] = width
+                metrics[column + _INTERVAL] = width
         return metrics
 
-    def sums(self, name: str, values: Tensor, before: Tensor) -> Metrics:
-        """What values [N] add to sums that stood at `before` [N]: means, the intervals of the sums, and each."""
-        means, sums = self.means(name, values), self.means(name, values + before)
-        metrics = {column: sums[column] if column.endswith("_interval95") else means[column] for column in means}
-        return {**metrics, **dict(zip(self.of_lifetimes(name), values.tolist(), strict=False))}
+    def sums(self, name: str, values: Tensor) -> Metrics:
+        """What values [N] add to sums over the run: their means, and each."""
+        means = self.means(name, values)
+        each = dict(zip(self.of_lifetimes(name), values.tolist(), strict=False))
+        return {**{column: means[column] for column in self.names(name)}, **each}
+
+    def intervals(self, name: str, values: Tensor) -> Metrics:
+        """The intervals alone of the means of values [N]."""
+        return {column: value for column, value in self.means(name, values).items() if column.endswith(_INTERVAL)}
 
     def totals(self, name: str) -> list[str]:
         """The columns of `sums` that are to be summed up."""
         return [*self.names(name), *self.of_lifetimes(name)]
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _short(value: float) -> str:
@@ -119,7 +134,7 @@ def roles_of(config: Config, columns: Columns, entries: Mapping[str, int], predi
     learned = "value_error" if predicts else "reward"
     panels[learned.replace("_", " ")] = tuple(columns.names(learned))
     return MetricRoles(
-        selection="score",
+        selection=None,  # what comes later has lived longer
         learning_curve=learned,
         totals=("env_steps", *columns.totals("cumulative_reward")),
         groups={**dict.fromkeys(config.learned, "hyperparameters"), "reward": "reward", "cumulative": "reward"},

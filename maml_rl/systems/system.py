@@ -93,7 +93,8 @@ class MetricRoles(NamedTuple):
 
     Attributes:
         selection: tells the best state, the higher the better. Reported by `iterate` it speaks of the state that came
-            in; by `validate`, of the state that was validated.
+            in; by `validate`, of the state that was validated. None where no state is the best, as of a learner that
+            never starts afresh: then there is no `best`, and whatever uses a run takes the last one.
         learning_curve: is drawn over training.
         totals: are summed up from the run's beginning.
         gain: is watched, with a warning where it stays at zero; None where nothing adapts.
@@ -103,7 +104,7 @@ class MetricRoles(NamedTuple):
             is reported as ``<name>_interval95``.
     """
 
-    selection: str
+    selection: str | None
     learning_curve: str
     totals: tuple[str, ...] = ()
     gain: Gain | None = None
@@ -227,10 +228,11 @@ class System(Protocol[ConfigT, OptionsT]):
         """
         return {}
 
-    def row(self, means: Metrics) -> Metrics:
-        """What `progress.csv` says of the iterations that share a row, from the mean of each of their metrics.
+    def row(self, means: Metrics, state: State) -> Metrics:
+        """What `progress.csv` says of the iterations that share a row, from the mean of each of their metrics and the
+        state behind the last of them.
 
-        The same where nothing is said. Intervals of these means, for one, cannot be had from single iterations.
+        The means where nothing is said. Intervals of these means, for one, cannot be had from single iterations.
         """
         return means
 

@@ -151,8 +151,9 @@ def test_roles_name_metrics_that_are_reported(system: Any) -> None:
     assert all(each.keys() == validated[0].keys() for each in validated)
     assert all(key.startswith("validation_") for key in validated[0])
     assert not metrics.keys() & validated[0].keys()
-    reported, roles = {**system.row(metrics), **validated[-1]}, system.roles
-    wanted = {roles.selection, roles.learning_curve, *roles.totals, *(roles.gain or ())}
+    reported, roles = {**system.row(metrics, state), **validated[-1]}, system.roles
+    chosen_by = () if roles.selection is None else (roles.selection,)
+    wanted = {*chosen_by, roles.learning_curve, *roles.totals, *(roles.gain or ())}
     assert wanted <= reported.keys()
     assert all(np.isfinite(reported[key]) for key in wanted)
     assert all(isinstance(value, float) for value in reported.values())

@@ -1,4 +1,4 @@
-"""Estimators of meta-gradients for lifetimes longer than memory: unrolled, truncated, by evolution, bootstrapped."""
+"""Meta-gradients of lifetimes longer than memory: unrolled, truncated, by evolution, bootstrapped, by a trace."""
 
 from maml_rl.core.estimators.bootstrapped import bootstrapped
 from maml_rl.core.estimators.decayed_trace import decayed_trace

@@ -18,7 +18,8 @@ from maml_rl.core.estimators.segments import (
     starting,
     while_it_lives,
 )
-from maml_rl.core.tree import map_tree
+from maml_rl.core.estimators.stepwise import Steps, step_of
+from maml_rl.core.tree import floats, map_tree, with_floats
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["Descend", "Match", "bootstrapped"]
@@ -67,7 +68,32 @@ def bootstrapped(
             target = while_it_lives(segment, k, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
-    slope = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))
+    walked = Steps(problem, lifetimes) if lifetimes.stepwise else None
+
+    def aimed(theta: Meta, carry: Carry, segment: Segment) -> Carry:
+        """The target, from the carry before its last step; `segment` is that step."""
+        data, k = map_tree(lambda leaf: leaf[0], segment.data), segment.step
+        return while_it_lives(segment, k, descend(theta, carry, data, k), carry)
+
+    def distance(theta: Meta, reached: Carry, target: Carry, data: Batch) -> tuple[list[Tensor], Tensor]:
+        def of(leaves: list[Tensor]) -> Tensor:
+            return match(target, with_floats(reached, leaves), data)
+
+        return torch.func.grad_and_value(of)(floats(reached))
+
+    aim, apart = lifetimes.mapped(aimed), lifetimes.mapped(distance)
+
+    def slope_by_steps(theta: Meta, segment: Segment) -> tuple[Meta, tuple[Tensor, tuple[Carry, Tensor]]]:
+        assert walked is not None
+        carries, losses = walked.walk(theta, segment, last)
+        final = step_of(segment, last)
+        data = map_tree(lambda leaf: leaf[:, 0], final.data)
+        after, distances = apart(theta, carries[steps], aim(theta, carries[-1], final), data)
+        slopes = walked.back(theta, segment, carries[:steps], after, torch.zeros_like(losses[:, 0]))
+        return slopes, (distances, (carries[-1], losses))
+
+    whole = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))
+    slope = whole if walked is None else slope_by_steps
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree
 
 from maml_rl.core.estimators.problem import Carry, Estimate, Estimator, Lifetimes, Problem
 from maml_rl.core.estimators.segments import (
@@ -18,7 +17,7 @@ from maml_rl.core.estimators.segments import (
     starting,
     while_it_lives,
 )
-from maml_rl.core.tree import flatten, map_tree, select, unflatten
+from maml_rl.core.tree import flatten, floats, map_tree, select, unflatten, with_floats
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["decayed_trace"]
@@ -53,7 +52,7 @@ def decayed_trace(
 
     def lived(whole: Meta, segment: Segment, trace: list[Tensor]) -> tuple[Meta, Carry, Tensor, list[Tensor]]:
         theta, learned = _learned(whole, constant), _with_constants(problem, whole, constant)
-        _, born = _along(lambda meta: _floats(learned.begin(meta, segment.seed)), theta)
+        _, born = _along(lambda meta: floats(learned.begin(meta, segment.seed)), theta)
         trace = select(segment.step == 0, born, trace)
         carry, losses = entered(learned, theta, segment), []
         slopes = torch.zeros_like(flatten(theta))
@@ -72,7 +71,7 @@ def decayed_trace(
     def init(theta: Meta, generator: torch.Generator) -> dict[str, Any]:
         memory = starting(problem, lifetimes, theta, generator)
         numbers = len(flatten(_learned(theta, constant))) // (lifetimes.count if lifetimes.apart else 1)
-        trace = [leaf.new_zeros(len(leaf), numbers, *leaf.shape[1:]) for leaf in _floats(memory["carry"])]
+        trace = [leaf.new_zeros(len(leaf), numbers, *leaf.shape[1:]) for leaf in floats(memory["carry"])]
         return {**memory, "trace": trace}
 
     @torch.no_grad()
@@ -106,7 +105,7 @@ def _direct(
 
     def step(meta: Meta) -> tuple[list[Tensor], Tensor]:
         following, loss = problem.step(meta, carry, data, k)
-        return _floats(following), loss
+        return floats(following), loss
 
     following, loss = problem.step(theta, carry, data, k)
     _, (added, direct) = _along(step, theta)
@@ -116,10 +115,10 @@ def _direct(
 def _through(problem: Problem, theta: Meta, carry: Carry, data: Batch, k: Tensor, trace: list[Tensor]) -> Tensor:
     """d loss / d c z, [P]: one gradient, times each of the trace's directions."""
 
-    def loss(floats: list[Tensor]) -> Tensor:
-        return problem.step(theta, _with_floats(carry, floats), data, k)[1]
+    def loss(leaves: list[Tensor]) -> Tensor:
+        return problem.step(theta, with_floats(carry, leaves), data, k)[1]
 
-    slopes = torch.func.grad(loss)(_floats(carry))
+    slopes = torch.func.grad(loss)(floats(carry))
     products = [(slope * z).reshape(len(z), -1).sum(1) for slope, z in zip(slopes, trace, strict=True)]
     return torch.stack(products).sum(0)
 
@@ -135,15 +134,3 @@ def _along(function: Callable[[Meta], Any], theta: Meta) -> tuple[Any, Any]:
 
     directions = torch.eye(len(vector), dtype=vector.dtype, device=vector.device)
     return torch.func.vmap(derivative)(directions)  # type: ignore[no-any-return]
-
-
-def _floats(tree: Carry) -> list[Tensor]:
-    """The leaves that have derivatives."""
-    return [leaf for leaf in _pytree.tree_leaves(tree) if leaf.is_floating_point()]
-
-
-def _with_floats(tree: Carry, floats: list[Tensor]) -> Carry:
-    """The tree with other leaves in place of those that have derivatives."""
-    leaves, structure = _pytree.tree_flatten(tree)
-    others = iter(floats)
-    return _pytree.tree_unflatten([next(others) if leaf.is_floating_point() else leaf for leaf in leaves], structure)

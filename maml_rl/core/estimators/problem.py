@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -49,6 +49,9 @@ class Lifetimes:
         traced: whether the operations of an estimate are recorded once and then replayed (see `maml_rl.core.traced`):
             the same numbers, sooner where tensors are small and estimates many.
         compiled: whether what is recorded is compiled too, which takes a C++ compiler.
+        stepwise: whether an unroll is differentiated step by step from its end, which `truncated_unroll`, `full_unroll`
+            and `bootstrapped` can. Then one step is recorded and compiled instead of the whole unroll, and of a step
+            nothing is kept but the carry before it; but each step is taken twice. Sums may round otherwise.
 
     Raises:
         ValueError: a number that is not positive.
@@ -61,6 +64,7 @@ class Lifetimes:
     apart: bool = False
     traced: bool = False
     compiled: bool = False
+    stepwise: bool = False
 
     def __post_init__(self) -> None:
         for name in ("count", "length", "loss_limit"):
@@ -72,6 +76,10 @@ class Lifetimes:
     def endless(self) -> bool:
         """Whether no lifetime ever ends, but for one that diverges."""
         return self.length == sys.maxsize
+
+    def uncompiled(self) -> "Lifetimes":
+        """The same, for functions that are called too seldom to be worth compiling."""
+        return replace(self, compiled=False)
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(theta, of_lifetime, ...)`` for all lifetimes: theta, and then trees [N, ...]."""

@@ -1,6 +1,7 @@
 """Segments of lifetimes, what all estimators share: walking one, and what goes on after it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -73,7 +74,7 @@ def starting(problem: Problem, lifetimes: Lifetimes, theta: Meta, generator: tor
     device, count = _device(theta), lifetimes.count
     seed = _seeds(count, generator, device)
     with torch.no_grad():
-        carry = lifetimes.mapped(problem.begin)(theta, seed)
+        carry = replace(lifetimes, traced=False, compiled=False).mapped(problem.begin)(theta, seed)
     end = _lengths(lifetimes, generator, device)
     if lifetimes.staggered and not lifetimes.endless:
         rank = torch.arange(1, count + 1, device=device)
@@ -86,7 +87,7 @@ def present(problem: Problem, lifetimes: Lifetimes) -> Callable[[Meta, Memory], 
 
     Who collects the data of the next steps by the learners themselves starts from here.
     """
-    whole = lifetimes.mapped(lambda theta, segment: entered(problem, theta, segment))
+    whole = lifetimes.uncompiled().mapped(lambda theta, segment: entered(problem, theta, segment))
 
     def carries(theta: Meta, memory: Memory) -> Carry:
         with torch.no_grad():

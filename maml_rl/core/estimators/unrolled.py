@@ -16,6 +16,8 @@ from maml_rl.core.estimators.segments import (
     require_positive,
     starting,
 )
+from maml_rl.core.estimators.stepwise import Steps
+from maml_rl.core.tree import floats
 from maml_rl.core.types import Batch, Memory, Meta
 
 __all__ = ["full_unroll", "truncated_unroll"]
@@ -58,7 +60,17 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
         every = torch.stack(losses)
         return every.sum() / unroll, (carry, every)
 
-    slope = lifetimes.mapped(torch.func.grad(mean_loss, has_aux=True))
+    steps = Steps(problem, lifetimes) if lifetimes.stepwise else None
+
+    def slope_by_steps(theta: Meta, segment: Segment) -> tuple[Meta, tuple[Carry, Tensor]]:
+        assert steps is not None
+        carries, losses = steps.walk(theta, segment, unroll)
+        after = [torch.zeros_like(leaf) for leaf in floats(carries[-1])]
+        weight = torch.full_like(losses[:, 0], 1 / unroll)
+        return steps.back(theta, segment, carries[:-1], after, weight), (carries[-1], losses)
+
+    whole = lifetimes.mapped(torch.func.grad(mean_loss, has_aux=True))
+    slope = whole if steps is None else slope_by_steps
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "HasHorizon",
     "HasReferenceReturns",
+    "HasSnapshots",
     "HasStateValues",
     "HasTasks",
     "HasTensorSteps",

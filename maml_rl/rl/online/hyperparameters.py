@@ -39,20 +39,21 @@ class HyperparameterConfig:
     limit: float = 1.0
     hidden: list[int] = field(default_factory=lambda: [32])
 
-    def __post_init__(self) -> None:
+    def require(self, name: str) -> None:
+        """Raises `ValueError`, with the hyper-parameter's name, where numbers make no sense."""
         if not self.values or not all(0 <= value < math.inf for value in self.values):
-            raise ValueError(f"`initial` must be finite and at least 0, got {self.initial}.")
+            raise ValueError(f"`{name}.initial` must be finite and at least 0, got {self.initial}.")
         if len(set(self.values)) < len(self.values):
-            raise ValueError(f"`initial` must not have the same value twice, got {self.initial}.")
+            raise ValueError(f"`{name}.initial` must not have the same value twice, got {self.initial}.")
         if not 0 < self.limit < math.inf:
-            raise ValueError(f"`limit` must be positive and finite, got {self.limit}.")
+            raise ValueError(f"`{name}.limit` must be positive and finite, got {self.limit}.")
         if self.learned != "no" and not all(0 < value < self.limit for value in self.values):
             raise ValueError(
-                f"`initial` of a learned one must be between 0 and `limit` {self.limit}, both excluded, got "
+                f"`{name}.initial` of a learned one must be between 0 and `limit` {self.limit}, both excluded, got "
                 f"{self.initial}."
             )
         if not all(units > 0 for units in self.hidden):
-            raise ValueError(f"`hidden` must be positive numbers, got {self.hidden}.")
+            raise ValueError(f"`{name}.hidden` must be positive numbers, got {self.hidden}.")
 
     @property
     def values(self) -> list[float]:
@@ -89,7 +90,11 @@ def hyperparameter(name: str, config: HyperparameterConfig, observations: int, w
         config: what it is.
         observations: O, their size.
         window: W, rollouts whose mean rewards it sees.
+
+    Raises:
+        ValueError: the configuration has numbers that make no sense.
     """
+    config.require(name)
     sizes = [window if config.learned == "rewards" else observations, *config.hidden, 1]
 
     def bounded(logits: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """N learners in their environments: what they live through next, from where they stand."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from maml_rl.core.estimators import Lifetimes, present
 from maml_rl.core.types import Memory, Meta
@@ -31,9 +30,7 @@ class Lives:
         self, learner: OnlineLearner, lifetimes: Lifetimes, sampler: Sampler, tasks: Sequence[Task], rollout: int
     ) -> None:
         self.sampler, self.tasks = sampler, tasks
-        self.collector = Collector(
-            learner, replace(lifetimes, compiled=lifetimes.compiled or sampler.compiled), sampler, rollout
-        )
+        self.collector = Collector(learner, lifetimes, sampler, rollout)
         self._present = present(learner.problem(), lifetimes)
 
     def window(

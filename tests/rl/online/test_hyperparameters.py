@@ -92,14 +92,14 @@ def test_settings_are_all_combinations_with_the_last_name_fastest() -> None:
 
 def test_impossible_ones_are_refused_by_name() -> None:
     for wrong, message in (
-        ({"initial": -0.1}, "`initial` must be finite and at least 0"),
-        ({"initial": []}, "`initial` must be"),
-        ({"limit": 0.0}, "`limit` must be positive"),
+        ({"initial": -0.1}, "`rate.initial` must be finite and at least 0"),
+        ({"initial": []}, "`rate.initial` must be"),
+        ({"limit": 0.0}, "`rate.limit` must be positive"),
         ({"initial": [0.5, 1.0], "learned": "one"}, "both excluded"),
         ({"initial": 0.0, "learned": "one"}, "both excluded"),
-        ({"hidden": [0]}, "`hidden` must be"),
+        ({"hidden": [0]}, "`rate.hidden` must be"),
     ):
         with pytest.raises(ValueError, match=message):
-            HyperparameterConfig(**wrong)  # type: ignore[arg-type]
+            HyperparameterConfig(**wrong).require("rate")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`rate\.learned` must be one of no, one, got 'table'"):
         require_form("rate", HyperparameterConfig(0.5, "table"), ("no", "one"))

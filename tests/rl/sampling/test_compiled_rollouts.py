@@ -140,6 +140,15 @@ def test_only_pure_functions_of_choices_are_given_to_compile() -> None:
     assert task.vector(2).tensor_step() is not None
 
 
+def test_the_end_of_an_episode_is_no_step_to_go_on_from() -> None:
+    task = two_colours(3)
+    ending = replace(task.distribution, terminated=lambda states, tasks: np.ones(len(states), dtype=bool))
+    envs = replace(task, distribution=ending).vector(2)
+    envs.reset(seed=0)
+    with pytest.raises(RuntimeError, match="an episode ended in steps taken elsewhere"):
+        envs.go_on(envs.standing(), 1)
+
+
 @needs_compiler
 def test_a_policy_that_is_not_finite_is_told_with_its_task(compiled: Sampler) -> None:
     params, carry = _params(), _started(compiled)

@@ -11,8 +11,10 @@ from maml_rl.systems.registry import BUILT_IN
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "maml_rl.core": {"maml_rl.core"},
+    "maml_rl.optim": {"maml_rl.optim", "maml_rl.core"},
     "maml_rl.rl": {"maml_rl.rl", "maml_rl.core"},
     "maml_rl.supervised": {"maml_rl.supervised", "maml_rl.core"},
+    "maml_rl.problems": {"maml_rl.problems", "maml_rl.supervised", "maml_rl.core"},
     "maml_rl.sb3": {"maml_rl.sb3", "maml_rl.rl", "maml_rl.core"},
     "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.sb3", "maml_rl.supervised", "maml_rl.core"},
     "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core", "maml_rl"},

@@ -1,0 +1,6 @@
+"""Update rules as optimisers of PyTorch, for any model."""
+
+from maml_rl.optim.found_rules import AddSign, Lion, PowerSign, Programmed
+from maml_rl.optim.rule_optimiser import RuleOptimiser
+
+__all__ = ["AddSign", "Lion", "PowerSign", "Programmed", "RuleOptimiser"]

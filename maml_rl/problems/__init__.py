@@ -1,0 +1,24 @@
+"""Small trainings, what optimisers are trained and tested on."""
+
+from maml_rl.problems.functions import FUNCTIONS, bowl, quadratic, softmax_of_clusters
+from maml_rl.problems.lifetime import RuleOfSeed, lifetime, log_uniform
+from maml_rl.problems.networks import classifier, convolutional_classifier, sine_regression
+from maml_rl.problems.problem import DataLoss, TrainingProblem, noisy, reparameterised, sparse
+
+__all__ = [
+    "FUNCTIONS",
+    "DataLoss",
+    "RuleOfSeed",
+    "TrainingProblem",
+    "bowl",
+    "classifier",
+    "convolutional_classifier",
+    "lifetime",
+    "log_uniform",
+    "noisy",
+    "quadratic",
+    "reparameterised",
+    "sine_regression",
+    "softmax_of_clusters",
+    "sparse",
+]

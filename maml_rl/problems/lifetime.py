@@ -1,0 +1,58 @@
+"""A training as the lifetime of a learned optimiser, for the estimators of meta-gradients."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from maml_rl.core.estimators import Carry, Problem, seeded_uniform
+from maml_rl.core.types import Batch, InnerState, Meta, Params, Rule
+from maml_rl.problems.problem import TrainingProblem
+
+__all__ = ["RuleOfSeed", "lifetime", "log_uniform"]
+
+RuleOfSeed: TypeAlias = Callable[[Tensor], Rule]
+"""``rule(seed)`` is the rule that a training moves by; the seed may draw the learning rate that it begins with."""
+
+_SMALL = 1e-6
+
+
+def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Callable[[Tensor], Tensor]) -> Problem:
+    """Step k of a lifetime is step k of a training; meta-loss w_k log(f_k / f_0 + 1e-6) (Wichrowska et al., 2017).
+
+    f_k is the loss of step k before the step, on that step's data, so it comes with the gradient. The logarithm makes
+    losses of all problems count alike. A training whose loss is not finite has diverged.
+
+    Args:
+        problem: what is trained, an instance for each seed.
+        rule: by what.
+        weigh: ``weigh(k)`` is w_k: 1 for the whole course, 0 but for the end for what is reached there.
+    """
+
+    def value(params: Params, batch: Batch, meta: Meta, step: Any) -> tuple[Tensor, Tensor]:
+        seed, k = batch
+        loss = problem.loss(params, seed, k)
+        return loss, loss
+
+    def begin(theta: Meta, seed: Tensor) -> Carry:
+        params = problem.initial(seed)
+        first = problem.loss(params, seed, torch.zeros_like(seed)).detach()
+        return {"params": params, "memory": rule(seed).start(params, theta), "first": first, "seed": seed}
+
+    def step(theta: Meta, carry: Carry, data: Batch, k: Tensor) -> tuple[Carry, Tensor]:
+        moving, state = rule(carry["seed"]), InnerState(carry["params"], carry["memory"])
+        at: Any = k
+        signal, loss = moving.observe(value, state, (carry["seed"], k), theta, at)
+        moved = moving.move(signal, state, theta, at)
+        meta_loss = weigh(k) * torch.log(loss / carry["first"] + _SMALL)
+        return {**carry, "params": moved.params, "memory": moved.memory}, meta_loss
+
+    return Problem(begin, step)
+
+
+def log_uniform(seed: Tensor, least: float, most: float) -> Tensor:
+    """A number between the two whose logarithm is uniform, a function of the seed."""
+    share = seeded_uniform(seed, stream=7, dtype=torch.float64)
+    bounds = torch.tensor([least, most], dtype=torch.float64).log()
+    return (bounds[0] + share * (bounds[1] - bounds[0])).exp()

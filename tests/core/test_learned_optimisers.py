@@ -1,0 +1,112 @@
+"""Laws of learned optimisers as inner rules: no unit of the loss, no order of parameters, derivatives."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from maml_rl.core import Rule, adapt
+from maml_rl.core.rules.hierarchical import Units, hierarchical, initial_hierarchical
+from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, per_parameter
+from maml_rl.core.tree import flatten, map_tree
+from maml_rl.core.types import Meta, Params
+from tests.core.problems import tanh_loss, tanh_problem
+
+STEPS = 5
+
+
+def _meta(weights: Params) -> Meta:
+    """Weights that are far from where meta-training begins, so that every part has its effect."""
+    generator = torch.Generator().manual_seed(3)
+    spread = {
+        name: leaf + 0.3 * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+        for name, leaf in weights.items()
+    }
+    return {OPTIMISER: spread}
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+CASES: dict[str, tuple[Rule, Meta]] = {
+    "per_parameter": (per_parameter(), _meta(initial_per_parameter([6], GENERATOR, torch.float64))),
+    "hierarchical": (hierarchical(0.01), _meta(initial_hierarchical(Units(3, 4, 2), GENERATOR, torch.float64))),
+}
+every_rule = pytest.mark.parametrize(("rule", "meta"), CASES.values(), ids=CASES)
+
+
+def _path(rule: Rule, meta: Meta, params: Params, loss: Callable[..., Any] = tanh_loss) -> list[Params]:
+    return [state.params for state in adapt(params, [tanh_problem()[1]] * STEPS, loss, rule, meta)]
+
+
+@every_rule
+def test_the_unit_of_the_loss_does_not_matter(rule: Rule, meta: Meta) -> None:
+    params, _ = tanh_problem()
+    plain = _path(rule, meta, params)
+    for factor in (1e-4, 300.0):
+        scaled = _path(rule, meta, params, lambda *given, factor=factor: (factor * tanh_loss(*given)[0], ()))
+        torch.testing.assert_close(scaled[-1], plain[-1], rtol=1e-5, atol=1e-7)
+    assert (plain[-1]["a"] - params["a"]).abs().min() > 1e-5
+
+
+@every_rule
+def test_the_order_of_parameters_and_of_tensors_does_not_matter(rule: Rule, meta: Meta) -> None:
+    params, _ = tanh_problem()
+    order = torch.tensor([2, 0, 3, 1])
+
+    def shuffled(tree: Params) -> Params:
+        return {name: tree[name][..., order] for name in ("b", "a")}
+
+    def back(tree: Params) -> Params:
+        return {name: tree[name][..., order.argsort()] for name in ("a", "b")}
+
+    plain = _path(rule, meta, params)
+    mixed = _path(rule, meta, shuffled(params), lambda phi, *rest: tanh_loss(back(phi), *rest))
+    for point, other in zip(plain, mixed, strict=True):
+        torch.testing.assert_close(back(other), point, rtol=1e-10, atol=1e-12)
+
+
+@every_rule
+def test_meta_gradients_are_those_of_finite_differences(rule: Rule, meta: Meta) -> None:
+    params, _ = tanh_problem()
+    query = tanh_problem(1)[1]
+
+    def meta_loss(weights: Params) -> Tensor:
+        return tanh_loss(_path(rule, {OPTIMISER: weights}, params)[-1], query, {}, 0)[0]
+
+    slopes, generator = torch.func.grad(meta_loss)(meta[OPTIMISER]), torch.Generator().manual_seed(1)
+    for name, leaf in meta[OPTIMISER].items():
+        along = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+        ends = [meta_loss({**meta[OPTIMISER], name: leaf + sign * 1e-6 * along}) for sign in (1, -1)]
+        assert (slopes[name] * along).sum().item() == pytest.approx(
+            float((ends[0] - ends[1]) / 2e-6), rel=1e-4, abs=1e-9
+        )
+
+
+@every_rule
+def test_every_weight_has_an_effect(rule: Rule, meta: Meta) -> None:
+    params, _ = tanh_problem()
+    slopes = torch.func.grad(lambda theta: tanh_loss(_path(rule, theta, params)[-1], tanh_problem(1)[1], {}, 0)[0])(
+        meta
+    )
+    assert all(leaf.abs().max() > 0 for leaf in slopes[OPTIMISER].values())
+
+
+def test_the_hierarchical_one_begins_as_momentum_of_steady_length() -> None:
+    meta = {OPTIMISER: initial_hierarchical(Units(), torch.Generator().manual_seed(0), torch.float64)}
+    still = {**meta[OPTIMISER], **{name: 0 * meta[OPTIMISER][name] for name in ("direction", "rate")}}
+    params, _ = tanh_problem()
+    path = _path(hierarchical(0.02), {OPTIMISER: still}, params)
+    for before, after in pairwise(path):
+        for name in params:
+            assert (after[name] - before[name]).square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-9)
+
+
+@every_rule
+def test_float32_stays_so(rule: Rule, meta: Meta) -> None:
+    params, batch = tanh_problem()
+    single = map_tree(Tensor.float, (params, meta, batch))
+    states = adapt(single[0], [single[2]] * 2, tanh_loss, rule, single[1])
+    leaves = flatten(states[-1].params), flatten(states[-1].memory)
+    assert {leaf.dtype for leaf in leaves} == {torch.float32}

@@ -10,15 +10,18 @@ from maml_rl.core.estimators import Carry, Problem, seeded_uniform
 from maml_rl.core.types import Batch, InnerState, Meta, Params, Rule
 from maml_rl.problems.problem import TrainingProblem
 
-__all__ = ["RuleOfSeed", "lifetime", "log_uniform"]
+__all__ = ["RuleOfSeed", "Weigh", "lifetime", "log_uniform"]
 
 RuleOfSeed: TypeAlias = Callable[[Tensor], Rule]
 """``rule(seed)`` is the rule that a training moves by; the seed may draw the learning rate that it begins with."""
 
+Weigh: TypeAlias = Callable[[Tensor, Batch], Any]
+"""``weigh(k, data)`` is w_k, with what the step is given as data, such as how far an annealing has come."""
+
 _SMALL = 1e-6
 
 
-def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Callable[[Tensor], Tensor]) -> Problem:
+def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Weigh) -> Problem:
     """Step k of a lifetime is step k of a training; meta-loss w_k log(f_k / f_0 + 1e-6) (Wichrowska et al., 2017).
 
     f_k is the loss of step k before the step, on that step's data, so it comes with the gradient. The logarithm makes
@@ -27,7 +30,7 @@ def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Callable[[Tensor
     Args:
         problem: what is trained, an instance for each seed.
         rule: by what.
-        weigh: ``weigh(k)`` is w_k: 1 for the whole course, 0 but for the end for what is reached there.
+        weigh: see `Weigh`; 1 counts the whole course, 0 but for the end what is reached there.
     """
 
     def value(params: Params, batch: Batch, meta: Meta, step: Any) -> tuple[Tensor, Tensor]:
@@ -45,7 +48,7 @@ def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Callable[[Tensor
         at: Any = k
         signal, loss = moving.observe(value, state, (carry["seed"], k), theta, at)
         moved = moving.move(signal, state, theta, at)
-        meta_loss = weigh(k) * torch.log(loss / carry["first"] + _SMALL)
+        meta_loss = weigh(k, data) * torch.log(loss / carry["first"] + _SMALL)
         return {**carry, "params": moved.params, "memory": moved.memory}, meta_loss
 
     return Problem(begin, step)

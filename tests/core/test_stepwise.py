@@ -13,7 +13,7 @@ from tests.compiler import needs_compiler
 from tests.core.lifetime_problems import DESCENT, descent_data, descent_theta, estimators, seeded
 
 COUNT, STEPS, LIFETIMES = 6, 5, Lifetimes(6, 7, loss_limit=1e6)
-UNROLLED = ("truncated_unroll", "bootstrapped")
+BY_STEPS = ("truncated_unroll", "bootstrapped", "evolution_strategies", "persistent_evolution_strategies")
 
 
 def _theta(lifetimes: Lifetimes) -> Meta:
@@ -47,12 +47,12 @@ def _require_same(lifetimes: Lifetimes, name: str) -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("name", UNROLLED)
+@pytest.mark.parametrize("name", BY_STEPS)
 def test_step_by_step_is_the_same_gradient(name: str, apart: bool) -> None:
     _require_same(replace(LIFETIMES, apart=apart), name)
 
 
-@pytest.mark.parametrize("name", UNROLLED)
+@pytest.mark.parametrize("name", BY_STEPS)
 def test_steps_may_be_recorded(name: str) -> None:
     _require_same(replace(LIFETIMES, traced=True), name)
 

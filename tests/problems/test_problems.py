@@ -147,7 +147,7 @@ def test_the_meta_gradient_of_a_training_is_that_of_ordinary_autograd() -> None:
 
     rule = Rule("listed rates", lambda params, meta: (), gradient, move)
     theta = {"rates": {"x": torch.linspace(0.1, 0.3, length, dtype=torch.float64)}}
-    estimator = full_unroll(lifetime(double, lambda seed: rule, lambda k: 1.0 + k), Lifetimes(3, length))
+    estimator = full_unroll(lifetime(double, lambda seed: rule, lambda k, data: 1.0 + k), Lifetimes(3, length))
     memory = estimator.init(theta, torch.Generator().manual_seed(5))
     estimate = estimator.estimate(theta, memory, (), torch.Generator())
     rates, total = theta["rates"]["x"].clone().requires_grad_(), torch.zeros((), dtype=torch.float64)

@@ -20,6 +20,8 @@ from maml_rl.rl.recurrent.gru_policy import RecurrentConfig
 from maml_rl.run.checkpoint import fitted
 from maml_rl.systems.evaluation import EvaluationOptions
 from maml_rl.systems.inner import InnerConfig
+from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
+from maml_rl.systems.learned_optimiser_evaluation import ComparisonOptions
 from maml_rl.systems.registry import BUILT_IN, registered
 from maml_rl.systems.system import RunConfig, State
 from tests.systems.test_maml import SMALL as SUPERVISED
@@ -28,6 +30,14 @@ ENVIRONMENT = EnvironmentConfig(arguments={"horizon": 6}, held_out={"goal_range"
 POLICIES: dict[str, Any] = {"environment": ENVIRONMENT, "tasks": 2, "precision": "float64"}
 ADAPTING: dict[str, Any] = {**POLICIES, "policy": PolicyConfig([8]), "episodes": 3}
 VALUES: dict[str, dict[str, Any]] = {
+    "learned_optimiser": {
+        "precision": "float64",
+        "optimiser": OptimiserConfig(units=[3]),
+        "problems": ["bowl", "softmax"],
+        "lifetimes": 2,
+        "length": 6,
+        "meta": MetaConfig(unroll=3),
+    },
     "maml": {**SUPERVISED, "inner": InnerConfig(learned_rates=True)},
     "maml_trpo": ADAPTING,
     "meta_gradient": {
@@ -62,7 +72,11 @@ def system(name: str) -> Iterator[Any]:
 
 
 def _options(system: Any) -> Any:
-    small = {name: 2 for name in ("episodes", "updates") if name in {field.name for field in fields(system.Options)}}
+    small: dict[str, Any] = {
+        name: 2 for name in ("episodes", "updates") if name in {field.name for field in fields(system.Options)}
+    }
+    if isinstance(system.resolve(system.Options()), ComparisonOptions):
+        small = {"problems": ["bowl", "softmax"]}
     return system.resolve(system.Options(steps=2, tasks=3, **small))
 
 

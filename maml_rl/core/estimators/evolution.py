@@ -19,6 +19,7 @@ from maml_rl.core.estimators.segments import (
     require_positive,
     starting,
 )
+from maml_rl.core.estimators.stepwise import step_of
 from maml_rl.core.tree import expand, map_tree, select
 from maml_rl.core.types import Batch, Memory, Meta
 
@@ -115,6 +116,8 @@ def _lived(
 ) -> Callable[[Meta, Segment], tuple[Carry, Tensor]]:
     """``lived(trials, segment)``: N segments under the S values of theta in `trials`, [N, S, ...] a leaf. Its result
     are the carries [N, S, ...] and the losses [N, S, L]."""
+    if lifetimes.stepwise:
+        return _lived_by_steps(problem, lifetimes, unroll, own_carry)
 
     def trial(theta: Meta, one: Segment) -> tuple[Carry, Tensor]:
         carry, losses = advance(problem, theta, entered(problem, theta, one), one, range(unroll))
@@ -122,6 +125,33 @@ def _lived(
 
     shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]
     return replace(lifetimes, apart=True).mapped(torch.func.vmap(trial, (0, shared)))
+
+
+def _lived_by_steps(
+    problem: Problem, lifetimes: Lifetimes, unroll: int, own_carry: bool
+) -> Callable[[Meta, Segment], tuple[Carry, Tensor]]:
+    """The same, one mapped step after the other."""
+    shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]
+    apart, bare = replace(lifetimes, apart=True), Segment(None, *[None] * 4)  # type: ignore[arg-type]
+
+    def one(theta: Meta, carry: Carry, segment: Segment) -> tuple[Carry, Tensor]:
+        following, (loss,) = advance(problem, theta, carry, segment, range(1))
+        return following, loss
+
+    def begun(theta: Meta, segment: Segment) -> Carry:
+        return entered(problem, theta, segment)
+
+    enter = apart.uncompiled().mapped(torch.func.vmap(begun, (0, shared)))
+    step = apart.mapped(torch.func.vmap(one, (0, 0, bare)))
+
+    def lived(trials: Meta, segment: Segment) -> tuple[Carry, Tensor]:
+        carry, losses = enter(trials, segment._replace(data=())), []
+        for index in range(unroll):
+            carry, loss = step(trials, carry, step_of(segment, index)._replace(carry=()))
+            losses.append(loss)
+        return carry, torch.stack(losses, 2)
+
+    return lived
 
 
 def _slopes(directions: Meta, losses: Tensor, sigma: float) -> Meta:

@@ -49,9 +49,9 @@ class Lifetimes:
         traced: whether the operations of an estimate are recorded once and then replayed (see `maml_rl.core.traced`):
             the same numbers, sooner where tensors are small and estimates many.
         compiled: whether what is recorded is compiled too, which takes a C++ compiler.
-        stepwise: whether an unroll is differentiated step by step from its end, which `truncated_unroll`, `full_unroll`
-            and `bootstrapped` can. Then one step is recorded and compiled instead of the whole unroll, and of a step
-            nothing is kept but the carry before it; but each step is taken twice. Sums may round otherwise.
+        stepwise: whether an unroll is lived step by step, and differentiated so from its end, which all but
+            `decayed_trace` can. Then one step is recorded and compiled instead of the whole unroll, and of a step
+            nothing is kept but the carry before it; to be differentiated it is taken twice. Sums may round otherwise.
 
     Raises:
         ValueError: a number that is not positive.

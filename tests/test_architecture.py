@@ -16,7 +16,14 @@ ALLOWED = {
     "maml_rl.supervised": {"maml_rl.supervised", "maml_rl.core"},
     "maml_rl.problems": {"maml_rl.problems", "maml_rl.supervised", "maml_rl.core"},
     "maml_rl.sb3": {"maml_rl.sb3", "maml_rl.rl", "maml_rl.core"},
-    "maml_rl.systems": {"maml_rl.systems", "maml_rl.rl", "maml_rl.sb3", "maml_rl.supervised", "maml_rl.core"},
+    "maml_rl.systems": {
+        "maml_rl.systems",
+        "maml_rl.rl",
+        "maml_rl.sb3",
+        "maml_rl.problems",
+        "maml_rl.supervised",
+        "maml_rl.core",
+    },
     "maml_rl.run": {"maml_rl.run", "maml_rl.systems", "maml_rl.rl", "maml_rl.supervised", "maml_rl.core", "maml_rl"},
     "envs": {"envs", "maml_rl.rl.environments.task_env"},
 }

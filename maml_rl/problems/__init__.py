@@ -3,7 +3,7 @@
 from maml_rl.problems.functions import FUNCTIONS, bowl, quadratic, softmax_of_clusters
 from maml_rl.problems.lifetime import RuleOfSeed, lifetime, log_uniform
 from maml_rl.problems.networks import classifier, convolutional_classifier, sine_regression
-from maml_rl.problems.problem import DataLoss, TrainingProblem, noisy, reparameterised, sparse
+from maml_rl.problems.problem import DataLoss, TrainingProblem, in_precision, noisy, reparameterised, sparse
 
 __all__ = [
     "FUNCTIONS",
@@ -13,6 +13,7 @@ __all__ = [
     "bowl",
     "classifier",
     "convolutional_classifier",
+    "in_precision",
     "lifetime",
     "log_uniform",
     "noisy",

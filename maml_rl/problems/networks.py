@@ -42,6 +42,7 @@ def classifier(
     sizes = [inputs.shape[1], *hidden, classes]
 
     def logits(params: Params, images: Tensor) -> Tensor:
+        images = images.to(params["layer0.weight"])
         for layer in range(len(sizes) - 1):
             images = images @ params[f"layer{layer}.weight"].T + params[f"layer{layer}.bias"]
             images = ACTIVATIONS[activation](images) if layer < len(sizes) - 2 else images
@@ -84,6 +85,7 @@ def convolutional_classifier(
         return {**params, **linear_layers([channels[-1] * side**2, classes], source, images.dtype, name="head")}
 
     def logits(params: Params, seen: Tensor) -> Tensor:
+        seen = seen.to(params["head0.weight"])
         for layer in range(len(channels)):
             weight, bias = params[f"convolution{layer}.weight"], params[f"convolution{layer}.bias"]
             seen = torch.relu(conv2d(seen, weight, bias, stride=2, padding=1))

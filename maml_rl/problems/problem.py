@@ -10,7 +10,7 @@ from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
 from maml_rl.core.tree import map_tree
 from maml_rl.core.types import Params
 
-__all__ = ["DataLoss", "TrainingProblem", "noisy", "reparameterised", "sparse"]
+__all__ = ["DataLoss", "TrainingProblem", "in_precision", "noisy", "reparameterised", "sparse"]
 
 DataLoss: TypeAlias = Callable[[Params, Tensor, Tensor], Tensor]
 """``loss(params, seed, k)`` is a scalar."""
@@ -33,6 +33,11 @@ class TrainingProblem(NamedTuple):
     initial: Callable[[Tensor], Params]
     loss: DataLoss
     held_out: DataLoss
+
+
+def in_precision(problem: TrainingProblem, dtype: torch.dtype) -> TrainingProblem:
+    """The problem with parameters of this type; losses follow them."""
+    return problem._replace(initial=lambda seed: map_tree(lambda leaf: leaf.to(dtype), problem.initial(seed)))
 
 
 def noisy(problem: TrainingProblem, std: float) -> TrainingProblem:

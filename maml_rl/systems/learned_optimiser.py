@@ -20,10 +20,10 @@ from maml_rl.core.rules.hierarchical import Units, hierarchical, initial_hierarc
 from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, per_parameter
 from maml_rl.core.schedules import constant, cosine
 from maml_rl.core.tree import map_tree, place
-from maml_rl.core.types import Batch, Meta, Params, Rule
+from maml_rl.core.types import Batch, Meta, Rule
 from maml_rl.problems.corpus import problem_of
 from maml_rl.problems.lifetime import lifetime, log_uniform
-from maml_rl.problems.problem import TrainingProblem, reparameterised
+from maml_rl.problems.problem import TrainingProblem, in_precision, reparameterised
 from maml_rl.systems import system
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
 from maml_rl.systems.learned_optimiser_config import Config
@@ -130,10 +130,6 @@ class System(system.System[Config, ComparisonOptions]):
     def _estimator(self, problem: TrainingProblem) -> Estimator:
         config, meta = self.config, self.config.meta
         problem = reparameterised(problem, config.augmentation) if config.augmentation > 1 else problem
-        initial = problem.initial
-
-        def placed(seed: Tensor) -> Params:
-            return {name: leaf.to(self.dtype) for name, leaf in initial(seed).items()}
 
         def rule(seed: Tensor) -> Rule:
             return self._rule(log_uniform(seed, *config.optimiser.rates).to(self.dtype))
@@ -143,7 +139,7 @@ class System(system.System[Config, ComparisonOptions]):
         def weigh(k: Tensor, lateness: Batch) -> Any:
             return 1 - lateness + lateness * (k >= late) * 10.0
 
-        trainings = lifetime(problem._replace(initial=placed), rule, weigh)
+        trainings = lifetime(in_precision(problem, self.dtype), rule, weigh)
         lives = Lifetimes(config.lifetimes, config.length, loss_limit=100.0, traced=True, stepwise=True)
         if meta.estimator == "truncated":
             return truncated_unroll(trainings, lives, meta.unroll)

@@ -15,7 +15,7 @@ from maml_rl.core.tree import flatten
 from maml_rl.core.types import Meta, Rule
 from maml_rl.problems.comparison import BASELINES, RATES, first_below, interquartile_mean, trained, tuned
 from maml_rl.problems.corpus import problem_of
-from maml_rl.problems.problem import TrainingProblem
+from maml_rl.problems.problem import TrainingProblem, in_precision
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Figure, Measure, Progress
 
 __all__ = ["HELD_OUT", "ComparisonOptions", "compared"]
@@ -114,16 +114,17 @@ def compared(
     groups, done = len(names) * (1 + len(BASELINES)), 0
     first_rate = float(np.sqrt(rates[0] * rates[1]))
     drawn = (SeedSequence(options.seed).generate_state(options.tasks, np.uint64) >> np.uint64(2)).astype(np.int64)
-    device = flatten(meta).device
-    problems, comparisons = [problem_of(name) for name in names], []
+    weights = flatten(meta)
+    device, comparisons = weights.device, []
+    problems = [in_precision(problem_of(name), weights.dtype) for name in names]
     for index, problem in enumerate(problems):
         seeds = torch.from_numpy(drawn[index :: len(names)]).to(device)
-        lone = torch.full((len(seeds),), first_rate, device=device)
+        lone = torch.full((len(seeds),), first_rate, dtype=weights.dtype, device=device)
         losses = trained(problem, rule, meta, lone, seeds, options.horizon)
         curves, first, best = {LEARNED: _parts(losses, options.steps)}, losses[:, 0], {}
         done = _told(progress, done, groups)
         for name, baseline in BASELINES.items():
-            grid = torch.tensor(RATES, device=device).repeat_interleave(len(seeds))
+            grid = torch.tensor(RATES, dtype=weights.dtype, device=device).repeat_interleave(len(seeds))
             losses = trained(problem, baseline, {}, grid, seeds.repeat(len(RATES)), options.horizon)
             by_rate = losses.reshape(len(RATES), len(seeds), -1)
             chosen = tuned(by_rate, RATES, options.horizon // options.steps)

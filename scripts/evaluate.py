@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
         which = f"ensemble of the {wanted.states} best states by validation"
     else:
         which = f"checkpoint {opened.checkpoint} (iteration {opened.iteration})"
-        which += "" if opened.checkpoint == options.checkpoint else ", for lack of a best one"
+        lacking = opened.checkpoint != options.checkpoint and opened.system.roles.selection is not None
+        which += ", for lack of a best one" if lacking else ""
     print(f"{which}; wrote {', '.join(map(str, paths))}")
     return 0
 

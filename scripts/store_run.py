@@ -26,7 +26,6 @@ from maml_rl.run.folder import RunFolder
 from maml_rl.run.progress import CurveColumns, read_columns, read_progress
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_ROWS = 100
 FIRST = ("run", "seed", "commit", "configuration", "evaluation", "measure", "iteration", "tasks", "episodes", "support")
 CURVE = ("return_before", "return_after", "cg_residual")
 Row = dict[str, Any]
@@ -43,6 +42,7 @@ class Options:
         name: what the run is called there.
         commit: of the code that made the run; by default the one that is checked out.
         root: the folder with `docs`.
+        rows: at most so many of the learning curve; more where something comes back at short intervals.
     """
 
     run: str
@@ -50,6 +50,7 @@ class Options:
     name: str
     commit: str | None = None
     root: str = str(ROOT)
+    rows: int = 100
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +66,9 @@ def main(argv: Sequence[str]) -> int:
     experiment.mkdir(parents=True, exist_ok=True)
     store_configuration(experiment / "configurations.yaml", options.name, folder / "config.yaml")
     replace_rows(experiment / "results.csv", options.name, [{**head, **row, **training} for row in evaluations])
-    replace_rows(experiment / "curves.csv", options.name, curve_rows(options.name, progress, read_columns(folder)))
+    replace_rows(
+        experiment / "curves.csv", options.name, curve_rows(options.name, progress, read_columns(folder), options.rows)
+    )
     print(f"stored {len(evaluations)} evaluations of {options.name} in {experiment}")
     return 0
 
@@ -115,17 +118,20 @@ def training_columns(progress: dict[str, Array]) -> Row:
     return columns | {name: f"{number:.7g}" for name, number in numbers.items()}
 
 
-def curve_rows(name: str, progress: dict[str, Array], columns: CurveColumns) -> list[Row]:
-    """At most 100 rows: means over as many iterations, or of a run that validates the validations themselves.
+def curve_rows(name: str, progress: dict[str, Array], columns: CurveColumns, most: int) -> list[Row]:
+    """At most so many rows: means over as many iterations, or of a run that validates the validations themselves.
 
-    What the run sums up from its beginning is what its last iteration had; schedules are there with their intervals.
+    What the run sums up from its beginning, and its interval, is what the last iteration had; schedules are there with
+    their intervals.
     """
-    learning_curve, totals = columns.learning_curve, [total for total in columns.totals if total != "env_steps"]
+    learning_curve = columns.learning_curve
+    totals = [total for total in (*columns.totals, *columns.sums) if total != "env_steps"]
     scheduled = [column for panel in columns.schedules.values() for column in panel]
-    widths = [f"{column}_interval95" for column in (*scheduled, *totals)]
+    summed = [*totals, *(f"{total}_interval95" for total in totals)] if columns.schedules else []
+    widths = [f"{column}_interval95" for column in scheduled]
     known = (~np.isnan(progress[learning_curve])).nonzero()[0]
     validates = learning_curve.startswith("validation_")
-    every = max(1, int(np.ceil(len(known) / MOST_ROWS)))
+    every = max(1, int(np.ceil(len(known) / most)))
     rows = []
     for end in range(len(known), 0, -every)[::-1]:
         block = known[max(0, end - every) : end]
@@ -135,7 +141,7 @@ def curve_rows(name: str, progress: dict[str, Array], columns: CurveColumns) -> 
         row["minutes"] = f"{progress['minutes'][block[-1]]:.5g}"
         if validates:
             row[learning_curve] = repr(float(progress[learning_curve][block[-1]]))
-        row |= {total: f"{progress[total][block[-1]]:.9g}" for total in totals if columns.schedules}
+        row |= {total: f"{progress[total][block[-1]]:.9g}" for total in summed if total in progress}
         means = dict.fromkeys((*CURVE, *([] if validates else [learning_curve]), *scheduled, *widths))
         row |= {column: f"{progress[column][block].mean():.6g}" for column in means if column in progress}
         rows.append(row)

@@ -1,11 +1,13 @@
 """Small trainings, what optimisers are trained and tested on."""
 
+from maml_rl.problems.corpus import CORPUS, problem_of
 from maml_rl.problems.functions import FUNCTIONS, bowl, quadratic, softmax_of_clusters
 from maml_rl.problems.lifetime import RuleOfSeed, lifetime, log_uniform
 from maml_rl.problems.networks import classifier, convolutional_classifier, sine_regression
 from maml_rl.problems.problem import DataLoss, TrainingProblem, in_precision, noisy, reparameterised, sparse
 
 __all__ = [
+    "CORPUS",
     "FUNCTIONS",
     "DataLoss",
     "RuleOfSeed",
@@ -17,6 +19,7 @@ __all__ = [
     "lifetime",
     "log_uniform",
     "noisy",
+    "problem_of",
     "quadratic",
     "reparameterised",
     "sine_regression",

@@ -51,7 +51,7 @@ def problem_of(name: str) -> TrainingProblem:
         raise ValueError(f"there is no problem {name!r}; there are {', '.join(CORPUS)}, and package.module:function.")
     try:
         made = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"problem {name!r}: {error}") from error
     if not isinstance(made, TrainingProblem):
         raise ValueError(f"problem {name!r} must be a TrainingProblem, got {type(made).__name__}.")

@@ -137,6 +137,7 @@ def _metrics_meaning(registered: Registered, system: System[Any, Any]) -> dict[s
         "digits": system.measure.digits,
         "learning_curve": system.roles.learning_curve,
         "totals": list(system.roles.totals),
+        "sums": list(system.roles.sums),
         "schedules": {title: list(names) for title, names in system.roles.schedules.items()},
         "tasks_name": system.tasks_name,
     }

@@ -37,6 +37,7 @@ class CurveColumns(NamedTuple):
         totals: columns that are summed up from the run's beginning, such as environment steps.
         schedules: columns whose course over training is drawn, by the title of their panel.
         tasks_name: the task distribution, in a word; None in folders of versions that did not store it.
+        sums: further columns that are summed up, which nothing is drawn over.
     """
 
     system: str
@@ -45,6 +46,7 @@ class CurveColumns(NamedTuple):
     totals: tuple[str, ...] = ()
     schedules: Mapping[str, tuple[str, ...]] = {}  # never changed
     tasks_name: str | None = None
+    sums: tuple[str, ...] = ()
 
 
 def read_progress(folder: Path) -> Progress | None:
@@ -87,7 +89,8 @@ def read_columns(folder: Path) -> CurveColumns:
         }
         tasks_name = None if content.get("tasks_name") is None else str(content["tasks_name"])
         curve = str(content["learning_curve"])
-        return CurveColumns(str(content["system"]), measure_of(content), curve, totals, schedules, tasks_name)
+        sums = tuple(str(name) for name in content.get("sums", ()))
+        return CurveColumns(str(content["system"]), measure_of(content), curve, totals, schedules, tasks_name, sums)
     except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
 

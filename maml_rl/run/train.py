@@ -45,7 +45,7 @@ def train(run: TrainingRun, say: Callable[[str], None] = tqdm.write) -> bool:
     if initial is None:
         progress = _Progress.resumed(folder, system)
     else:
-        progress = _Progress(initial, system.roles.totals)
+        progress = _Progress(initial, system.roles.totals + system.roles.sums)
         folder.save("last", progress.content())
     if progress.iteration >= iterations and not progress.row.counted:
         asked = "no iterations are asked for: the run holds the initial state."
@@ -138,7 +138,7 @@ class _Progress:
     @classmethod
     def resumed(cls, folder: RunFolder, system: System[Any, Any]) -> "_Progress":
         content, template = folder.load("last"), system.state_template()
-        progress = cls(fitted(content["state"], template, folder.path), system.roles.totals, content["iteration"])
+        progress = cls(fitted(content["state"], template, folder.path), (), content["iteration"])
         progress.totals, progress.best = content["totals"], content["best"]
         progress.kept = [(score, at) for score, at in content.get("kept", [])]
         progress.row = progress.row._replace(sums=content.get("sums", {}), counted=content.get("counted", 0))
@@ -227,6 +227,7 @@ def _require_roles(roles: MetricRoles, reported: Metrics) -> None:
         ("selection", [] if roles.selection is None else [roles.selection]),
         ("learning_curve", [roles.learning_curve]),
         ("totals", roles.totals),
+        ("sums", roles.sums),
         *(("schedules", names) for names in roles.schedules.values()),
     ):
         for name in names:

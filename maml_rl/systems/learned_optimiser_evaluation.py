@@ -32,6 +32,7 @@ HELD_OUT = (
     "beale",
 )
 LEARNED = "learned"
+_LEAST = 1e-12  # of a loss over the first one: what is below counts as 0
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ class Comparison(NamedTuple):
 
     def final_ratio(self, other: str) -> float:
         """The other's final loss over the learned optimiser's, each a mean over seeds: above 1 it is better."""
-        return float(self.curves[other][:, -1].mean() / self.curves[LEARNED][:, -1].mean())
+        floor = _LEAST * float(self.first.mean())
+        ends = {name: max(float(self.curves[name][:, -1].mean()), floor) for name in (other, LEARNED)}
+        return ends[other] / ends[LEARNED]
 
     def speed_up(self, other: str) -> float:
         """How many times sooner the learned one has the other's final loss, in parts of a training; 0 for never."""
-        mine, level = self.curves[LEARNED].mean(0), float(self.curves[other][:, -1].mean())
-        return len(mine) / (first_below(mine, level) + 1)
+        mine, level = self.curves[LEARNED].mean(0), max(self.curves[other][:, -1].mean(), _LEAST * self.first.mean())
+        return len(mine) / (first_below(mine, float(level)) + 1)
 
 
 def compared(
@@ -159,12 +162,14 @@ def _evaluation(
         of_problems = [_logs(each.curves[name], each.first) for each in comparisons]
         places = [divmod(task, count) for task in range(len(seeds))]
         logs[name] = np.stack([of_problems[problem][:, which] for which, problem in places], 1)
-    references: dict[str, float] = {}
+    told = [f"trainings of {options.horizon} steps; others at the best of {len(RATES)} learning rates."]
     for other in BASELINES:
-        references[f"{other}: final loss over learned"] = interquartile_mean(
-            [each.final_ratio(other) for each in comparisons]
+        ratio = interquartile_mean([each.final_ratio(other) for each in comparisons])
+        sooner = interquartile_mean([each.speed_up(other) for each in comparisons])
+        told.append(
+            f"{other}: {ratio:.3g} times the learned one's final loss, which that had {sooner:.3g} times sooner."
         )
-        references[f"{other}: speed-up"] = interquartile_mean([each.speed_up(other) for each in comparisons])
+    told.append("Means of the middle half of the problems; above 1 the learned one is better, 0 times sooner is never.")
     tasks = [
         {"problem": problems[task % count].name, "seed": int(seed), **_against_others(comparisons[task % count])}
         for task, seed in enumerate(seeds)
@@ -175,11 +180,10 @@ def _evaluation(
         logs[LEARNED],
         tasks,
         "parts of the training",
-        f"trainings of {options.horizon} steps; others at the best of {len(RATES)} learning rates",
+        "\n".join(told),
         settings,
         {name: logs[name] for name in BASELINES},
-        references,
-        {"trainings.png": _figure(problems, comparisons, options)},
+        figures={"trainings.png": _figure(problems, comparisons, options)},
     )
 
 
@@ -196,10 +200,9 @@ def _against_others(comparison: Comparison) -> dict[str, float]:
 
 
 def _logs(curves: Array, first: Array) -> Array:
-    """log10 of losses over the first one: 0 and then each part, [K + 1, seeds]."""
+    """log10 of losses over the first one, at least -12: 0 and then each part, [K + 1, seeds]."""
     ratios = np.concatenate([np.ones((len(first), 1)), curves / first[:, None]], 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log10(ratios).T
+    return np.log10(np.maximum(ratios, _LEAST)).T
 
 
 def _figure(
@@ -225,11 +228,17 @@ def _drawn(
     for axes, problem, each in zip(grid, problems, comparisons, strict=False):
         for name, curves in each.curves.items():
             label = name if name == LEARNED else f"{name}, rate {each.rates[name]:.1g}"
-            axes.plot(at, curves.mean(0), label=label, linewidth=2 if name == LEARNED else 1)
+            axes.plot(
+                at,
+                np.maximum(curves.mean(0), _LEAST * each.first.mean()),
+                label=label,
+                linewidth=2 if name == LEARNED else 1,
+            )
         axes.set_yscale("log")
         axes.set_title(problem.name, fontsize=9)
         axes.legend(fontsize=6)
         axes.set_xlabel("steps", fontsize=8)
+        axes.set_ylabel("loss", fontsize=8)
         axes.grid(alpha=0.3)
     for axes in grid[len(problems) :]:
         axes.set_axis_off()

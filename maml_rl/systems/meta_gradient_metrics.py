@@ -136,7 +136,8 @@ def roles_of(config: Config, columns: Columns, entries: Mapping[str, int], predi
     return MetricRoles(
         selection=None,  # what comes later has lived longer
         learning_curve=learned,
-        totals=("env_steps", *columns.totals("cumulative_reward")),
+        totals=("env_steps",),
+        sums=tuple(columns.totals("cumulative_reward")),
         groups={**dict.fromkeys(config.learned, "hyperparameters"), "reward": "reward", "cumulative": "reward"},
         schedules=panels,
     )

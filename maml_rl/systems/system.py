@@ -102,6 +102,7 @@ class MetricRoles(NamedTuple):
         schedules: metrics whose course over training is drawn, such as a learned discount, by the title of the panel
             that they share. Half the width of a metric's 95% interval over the run's seeds is drawn as a band where it
             is reported as ``<name>_interval95``.
+        sums: are summed up like totals, and nothing is drawn over them, such as the reward of one lifetime.
     """
 
     selection: str | None
@@ -110,6 +111,7 @@ class MetricRoles(NamedTuple):
     gain: Gain | None = None
     groups: Mapping[str, str] = {}  # never changed
     schedules: Mapping[str, tuple[str, ...]] = {}
+    sums: tuple[str, ...] = ()
 
 
 class Scene(NamedTuple):

@@ -35,7 +35,7 @@ def test_a_run_folder_holds_everything(navigation_run: Path) -> None:
     assert versions["torch"] in (torch.__version__, torch.__version__.split("+")[0])
     assert json.loads((navigation_run / "metrics.json").read_text()) == {
         "system": "maml_trpo", "measure": "return", "higher_is_better": True, "label": "return", "digits": 2,
-        "learning_curve": "return_after", "totals": ["env_steps"], "schedules": {},
+        "learning_curve": "return_after", "totals": ["env_steps"], "sums": [], "schedules": {},
         "tasks_name": "envs:Navigation2D-v0",
     }  # fmt: skip
     rows = rows_of(navigation_run)

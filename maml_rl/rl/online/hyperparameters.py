@@ -41,7 +41,9 @@ class HyperparameterConfig:
 
     def require(self, name: str) -> None:
         """Raises `ValueError`, with the hyper-parameter's name, where numbers make no sense."""
-        if not self.values or not all(0 <= value < math.inf for value in self.values):
+        if not self.values:
+            raise ValueError(f"`{name}.initial` must be a number or several, got an empty list.")
+        if not all(0 <= value < math.inf for value in self.values):
             raise ValueError(f"`{name}.initial` must be finite and at least 0, got {self.initial}.")
         if len(set(self.values)) < len(self.values):
             raise ValueError(f"`{name}.initial` must not have the same value twice, got {self.initial}.")

@@ -50,6 +50,10 @@ class Columns:
         """The columns of the means of a quantity: over all lifetimes, and over those of each setting."""
         return [name] if len(self.settings) == 1 else [name, *[f"{name} {setting}" for setting in self.settings]]
 
+    def of_settings(self, name: str) -> list[str]:
+        """The columns of the means over each setting's lifetimes."""
+        return self.names(name)[1:] or [name]
+
     def of_lifetimes(self, name: str) -> list[str]:
         """The columns of a quantity's sum in each lifetime; none where there are many."""
         count = len(self.settings) * self.seeds
@@ -130,9 +134,9 @@ def roles_of(config: Config, columns: Columns, entries: Mapping[str, int], predi
     panels: dict[str, tuple[str, ...]] = {}
     for name, count in entries.items():
         each = [name] if not count else [f"{name}_{index}" for index in range(count)]
-        panels[name.replace("_", " ")] = tuple(column for entry in each for column in columns.names(entry))
+        panels[name.replace("_", " ")] = tuple(column for entry in each for column in columns.of_settings(entry))
     learned = "value_error" if predicts else "reward"
-    panels[learned.replace("_", " ")] = tuple(columns.names(learned))
+    panels[learned.replace("_", " ")] = tuple(columns.of_settings(learned))
     return MetricRoles(
         selection=None,  # what comes later has lived longer
         learning_curve=learned,

@@ -235,7 +235,7 @@ def _rows(run: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=needs_compiler)])
+@pytest.mark.parametrize("way", ["plain", pytest.param("compiled", marks=[needs_compiler, pytest.mark.slow])])
 def test_a_run_is_trained_resumed_evaluated_and_compared(way: str, tmp_path: Path, script: Script) -> None:
     small = ["--config", str(ROOT / "configs/meta_gradient/two-colours-bootstrapped.yaml"), "--seeds", "2",
              "--policy.hidden", "[8]", "--critic.hidden", "[8]", "--meta.rollouts", "2", "--meta.target_rollouts", "2",

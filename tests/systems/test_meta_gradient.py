@@ -47,6 +47,7 @@ def test_what_is_recorded_changes_no_bit() -> None:
 
 
 @needs_compiler
+@pytest.mark.filterwarnings("ignore:.*_prims_common.*:FutureWarning")  # inside TorchInductor
 def test_what_is_compiled_is_the_same_up_to_rounding_and_resumes_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = lived(COLOURS, 4)
     compiled = replace(COLOURS, traced=True, compiled=True)

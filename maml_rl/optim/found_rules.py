@@ -1,14 +1,16 @@
 """Update rules that a search found, as optimisers of PyTorch."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
-from maml_rl.core.rules.agreement import Decay, add_sign, decay_of, power_sign
+from maml_rl.core.rules.agreement import add_sign, decay_of, power_sign
+from maml_rl.core.rules.decays import Decay
 from maml_rl.core.rules.language import Language, Program, Words, words_of
 from maml_rl.core.rules.lion import lion
 from maml_rl.core.rules.programmed import programmed
-from maml_rl.core.schedules import constant
+from maml_rl.core.schedules import Schedule, constant
+from maml_rl.core.types import Rule
 from maml_rl.optim.rule_optimiser import RuleOptimiser
 
 __all__ = ["AddSign", "Lion", "PowerSign", "Programmed"]
@@ -50,11 +52,16 @@ class PowerSign(RuleOptimiser):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.01, base: float = math.e, decay: Decay = "none", horizon: int = 1
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        base: float = math.e,
+        decay: Decay | Literal["none"] = "none",
+        horizon: int = 1,
     ) -> None:
         super().__init__(
             params,
-            lambda group: power_sign(constant(group["lr"]), group["base"], decay_of(group["decay"], group["horizon"])),
+            _decaying(power_sign, "base"),
             {"lr": lr, "base": base, "decay": decay, "horizon": horizon},
         )
 
@@ -71,11 +78,16 @@ class AddSign(RuleOptimiser):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.01, offset: float = 1.0, decay: Decay = "none", horizon: int = 1
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        offset: float = 1.0,
+        decay: Decay | Literal["none"] = "none",
+        horizon: int = 1,
     ) -> None:
         super().__init__(
             params,
-            lambda group: add_sign(constant(group["lr"]), group["offset"], decay_of(group["decay"], group["horizon"])),
+            _decaying(add_sign, "offset"),
             {"lr": lr, "offset": offset, "decay": decay, "horizon": horizon},
         )
 
@@ -101,3 +113,10 @@ class Programmed(RuleOptimiser):
             {"lr": lr, "horizon": horizon},
         )
         self.formula = language.formula(words)
+
+
+def _decaying(
+    rule: Callable[[Schedule, float, Callable[[int], float]], Rule], option: str
+) -> Callable[[dict[str, Any]], Rule]:
+    """The rule of a group, with one option of its own and a decay."""
+    return lambda group: rule(constant(group["lr"]), group[option], decay_of(group["decay"], group["horizon"]))

@@ -1,7 +1,7 @@
 """Optimisers side by side: many trainings by each, at many learning rates, and what is best of those."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from maml_rl.core.rules.language import Language
 from maml_rl.core.rules.programmed import programmed
 from maml_rl.core.traced import traced
 from maml_rl.core.types import InnerState, Meta, Rule
-from maml_rl.problems.problem import TrainingProblem
+from maml_rl.problems.problem import TrainingProblem, inner_loss
 
 __all__ = ["BASELINES", "RATES", "Tuned", "first_below", "interquartile_mean", "trained", "tuned"]
 
@@ -58,14 +58,13 @@ def trained(
         progress: is told the steps that are done.
     """
 
-    def value(params: object, batch: tuple[Tensor, Tensor], groups: Meta, step: int) -> tuple[Tensor, Tensor]:
-        loss = problem.loss(params, *batch)  # type: ignore[arg-type]
-        return loss, loss
+    value = inner_loss(problem)
 
     def one(theta: Meta, rate: Tensor, seed: Tensor, state: InnerState, k: Tensor) -> tuple[InnerState, Tensor]:
         moving = rule(rate)
         signal, loss = moving.observe(value, state, (seed, k), theta, k)  # type: ignore[arg-type]
-        return moving.move(signal, state, theta, k)._replace(aux=()), loss  # type: ignore[arg-type]
+        powers: Any = k.double()  # a plain number to the power of a whole one is float32, whatever the parameters are
+        return moving.move(signal, state, theta, powers)._replace(aux=()), loss
 
     def begun(rate: Tensor, seed: Tensor) -> InnerState:
         params = problem.initial(seed)

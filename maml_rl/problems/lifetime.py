@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from maml_rl.core.estimators import Carry, Problem, seeded_uniform
-from maml_rl.core.types import Batch, InnerState, Meta, Params, Rule
-from maml_rl.problems.problem import TrainingProblem
+from maml_rl.core.types import Batch, InnerState, Meta, Rule
+from maml_rl.problems.problem import TrainingProblem, inner_loss
 
 __all__ = ["RuleOfSeed", "Weigh", "lifetime", "log_uniform"]
 
@@ -33,10 +33,7 @@ def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Weigh) -> Proble
         weigh: see `Weigh`; 1 counts the whole course, 0 but for the end what is reached there.
     """
 
-    def value(params: Params, batch: Batch, meta: Meta, step: Any) -> tuple[Tensor, Tensor]:
-        seed, k = batch
-        loss = problem.loss(params, seed, k)
-        return loss, loss
+    value = inner_loss(problem)
 
     def begin(theta: Meta, seed: Tensor) -> Carry:
         params = problem.initial(seed)
@@ -46,8 +43,9 @@ def lifetime(problem: TrainingProblem, rule: RuleOfSeed, weigh: Weigh) -> Proble
     def step(theta: Meta, carry: Carry, data: Batch, k: Tensor) -> tuple[Carry, Tensor]:
         moving, state = rule(carry["seed"]), InnerState(carry["params"], carry["memory"])
         at: Any = k
+        powers: Any = k.double()  # a plain number to the power of a whole one is float32, whatever the parameters are
         signal, loss = moving.observe(value, state, (carry["seed"], k), theta, at)
-        moved = moving.move(signal, state, theta, at)
+        moved = moving.move(signal, state, theta, powers)
         meta_loss = weigh(k, data) * torch.log(loss / carry["first"] + _SMALL)
         return {**carry, "params": moved.params, "memory": moved.memory}, meta_loss
 

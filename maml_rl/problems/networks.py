@@ -12,6 +12,7 @@ from maml_rl.core.estimators.seeded import seeded_uniform
 from maml_rl.core.initialisation import Seeded, linear_layers, xavier_uniform
 from maml_rl.core.types import Params
 from maml_rl.problems.problem import DataLoss, TrainingProblem
+from maml_rl.supervised.networks.mlp import mlp
 from maml_rl.supervised.task_distribution import Labelled
 
 __all__ = ["classifier", "convolutional_classifier", "sine_regression"]
@@ -40,13 +41,10 @@ def classifier(
     """
     inputs, classes = training.inputs.flatten(1), int(training.targets.max()) + 1
     sizes = [inputs.shape[1], *hidden, classes]
+    network = mlp(sizes, ACTIVATIONS[activation])
 
     def logits(params: Params, images: Tensor) -> Tensor:
-        images = images.to(params["layer0.weight"])
-        for layer in range(len(sizes) - 1):
-            images = images @ params[f"layer{layer}.weight"].T + params[f"layer{layer}.bias"]
-            images = ACTIVATIONS[activation](images) if layer < len(sizes) - 2 else images
-        return images
+        return network.apply(params, images.to(params["layer0.weight"]), 0, None)[0]
 
     def loss(params: Params, seed: Tensor, k: Tensor) -> Tensor:
         chosen = _drawn(seed + k, batch, len(inputs))
@@ -110,6 +108,7 @@ def sine_regression(hidden: Sequence[int] = (32, 32), batch: int = 32) -> Traini
         batch: points in a step; ten times as many make the held-out loss.
     """
     sizes = [1, *hidden, 1]
+    network = mlp(sizes, torch.tanh)
 
     def error(points: int, stream: int) -> DataLoss:
         def loss(params: Params, seed: Tensor, k: Tensor) -> Tensor:
@@ -117,10 +116,7 @@ def sine_regression(hidden: Sequence[int] = (32, 32), batch: int = 32) -> Traini
             amplitude, phase = seeded_uniform(seed, 2, stream=_WAVE, dtype=dtype).unbind()
             x = 10 * seeded_uniform(seed + k, points, 1, stream=stream, dtype=dtype) - 5
             wanted = (0.1 + 4.9 * amplitude) * torch.sin(x + math.pi * phase)
-            for layer in range(len(sizes) - 1):
-                x = x @ params[f"layer{layer}.weight"].T + params[f"layer{layer}.bias"]
-                x = torch.tanh(x) if layer < len(sizes) - 2 else x
-            return (x - wanted).square().mean() / 2
+            return (network.apply(params, x, 0, None)[0] - wanted).square().mean() / 2
 
         return loss
 

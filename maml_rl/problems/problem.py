@@ -8,9 +8,9 @@ from torch import Tensor
 
 from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
 from maml_rl.core.tree import map_tree
-from maml_rl.core.types import Params
+from maml_rl.core.types import Batch, Loss, Meta, Params
 
-__all__ = ["DataLoss", "TrainingProblem", "in_precision", "noisy", "reparameterised", "sparse"]
+__all__ = ["DataLoss", "TrainingProblem", "in_precision", "inner_loss", "noisy", "reparameterised", "sparse"]
 
 DataLoss: TypeAlias = Callable[[Params, Tensor, Tensor], Tensor]
 """``loss(params, seed, k)`` is a scalar."""
@@ -33,6 +33,16 @@ class TrainingProblem(NamedTuple):
     initial: Callable[[Tensor], Params]
     loss: DataLoss
     held_out: DataLoss
+
+
+def inner_loss(problem: TrainingProblem) -> Loss:
+    """The problem's loss as rules observe it, for batches (seed, k); the loss itself is its further result."""
+
+    def loss(params: Params, batch: Batch, meta: Meta, step: int) -> tuple[Tensor, Tensor]:
+        value = problem.loss(params, *batch)
+        return value, value
+
+    return loss
 
 
 def in_precision(problem: TrainingProblem, dtype: torch.dtype) -> TrainingProblem:

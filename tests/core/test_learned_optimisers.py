@@ -103,6 +103,14 @@ def test_the_hierarchical_one_begins_as_momentum_of_steady_length() -> None:
             assert (after[name] - before[name]).square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-9)
 
 
+def test_the_first_learning_rate_is_no_input_of_the_hierarchical_one() -> None:
+    """The units see rates without their mean, so a first step is as long as the rate and goes the same way."""
+    (_, meta), (params, _) = CASES["hierarchical"], tanh_problem()
+    slow, fast = (_path(hierarchical(rate), meta, params)[1] for rate in (0.01, 0.03))
+    for name, leaf in params.items():
+        torch.testing.assert_close((fast[name] - leaf) / 3, slow[name] - leaf, rtol=1e-9, atol=1e-14)
+
+
 @every_rule
 def test_float32_stays_so(rule: Rule, meta: Meta) -> None:
     params, batch = tanh_problem()

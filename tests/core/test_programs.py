@@ -25,9 +25,9 @@ def _kept(operand: str) -> Program:
     return ONE.program((operand, "1", SAME, SAME, SAME))
 
 
-def _path(language: Language, program: Program, rate: Tensor | float = RATE, seed: int = 0) -> list[Params]:
+def _path(language: Language, program: Program, seed: int = 0, horizon: int = STEPS) -> list[Params]:
     params, batch = tanh_problem()
-    rule = programmed(language, program, rate, STEPS, torch.tensor(seed))
+    rule = programmed(language, program, RATE, horizon, torch.tensor(seed))
     return [state.params for state in adapt(params, [batch] * STEPS, tanh_loss, rule)]
 
 
@@ -94,6 +94,21 @@ def test_formulas_are_what_they_say(
     for point, expected in zip(_path(language, program), _by_hand(step), strict=True):
         for name, leaf in expected.items():
             torch.testing.assert_close(point[name], leaf, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("word", "horizon", "decay"),
+    [
+        ("restart", 44, lambda k: 0.5 * (1 + math.cos(math.pi * (10 * k / 43 % 1)))),
+        ("linear", 4, lambda k: max(1 - k / 3, 0.0)),
+        ("cosine", 1, lambda k: 1.0 if k == 0 else 0.0),
+    ],
+    ids=["ten waves", "steps behind the last one", "a training of one step"],
+)
+def test_decays_go_by_the_horizon(word: str, horizon: int, decay: Callable[[int], float]) -> None:
+    path = _path(ONE, ONE.program((word, "g", SAME, SAME, TIMES)), horizon=horizon)
+    for point, expected in zip(path, _by_hand(lambda g, m, k: decay(k) * g), strict=True):
+        torch.testing.assert_close(point["a"], expected["a"], rtol=1e-11, atol=1e-13)
 
 
 def test_formulas_are_printed() -> None:

@@ -119,7 +119,9 @@ def test_groups_have_options_of_their_own_and_what_has_no_gradient_stays() -> No
     first, second = model[0], model[2]
     second.bias.requires_grad_(False)
     before = deepcopy(model.state_dict())
-    optimiser = Lion([{"params": first.parameters(), "lr": 0.0}, {"params": second.parameters()}], 0.01)
+    optimiser = Lion(
+        [{"params": first.parameters(), "lr": 0.0}, {"params": second.parameters()}], 0.01, weight_decay=0.1
+    )
     _trained(model, optimiser, 3)
     after = model.state_dict()
     assert torch.equal(after["0.weight"], before["0.weight"])

@@ -142,7 +142,7 @@ def test_the_meta_gradient_of_a_training_is_that_of_ordinary_autograd() -> None:
     double = problem._replace(initial=lambda seed: {"x": problem.initial(seed)["x"].double()})
 
     def move(signal: Params, state: InnerState, meta: Meta, step: Any) -> InnerState:
-        rate = meta["rates"]["x"].gather(0, step[None])[0]
+        rate = meta["rates"]["x"].gather(0, step.long()[None])[0]
         return InnerState({"x": state.params["x"] - rate * signal["x"]})
 
     rule = Rule("listed rates", lambda params, meta: (), gradient, move)

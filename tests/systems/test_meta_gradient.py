@@ -215,6 +215,32 @@ def test_settings_are_evaluated_beside_each_other_and_failures_cost_their_own(
     assert "of the tasks diverged in some of the repetitions, which are left out" in table(evaluation)
 
 
+def test_settings_are_evaluated_with_the_same_tasks_seeds_and_first_weights() -> None:
+    # With a discount of 0 lambda changes nothing: both settings live the same life.
+    config = replace(CASES["nothing learned"], gae_lambda=HyperparameterConfig([0.5, 0.6]), seeds=2)
+    system = System(replace(config, gamma=HyperparameterConfig(0.0)))
+    options = system.resolve(system.Options(steps=1, tasks=2, updates=30))
+    values = system.evaluate([system.initial_state()], options).values
+    assert (values[..., :2] == values[..., 2:]).all()
+    assert len(np.unique(values[0])) > 2
+
+
+def test_a_learner_that_diverged_stays_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins anew, and what it does then is another lifetime."""
+    lived_on, calls = Collector.lived_on, []
+
+    def failing(self: Collector, *arguments: Any) -> Any:
+        memory, finite = lived_on(self, *arguments)
+        calls.append(finite)
+        return memory, finite & (torch.arange(len(finite)) != 1) if len(calls) == 2 else finite
+
+    monkeypatch.setattr(Collector, "lived_on", failing)
+    system = System(CASES["nothing learned"])
+    options = system.resolve(system.Options(steps=3, tasks=1, updates=2))
+    values = system.evaluate([system.initial_state()], options).values[:, 0]
+    assert np.isnan(values).tolist() == [[False] * 3, *[[False, True, False]] * 3]
+
+
 def test_the_interval_of_a_sum_is_that_at_the_rows_end() -> None:
     rows, state = lived(COLOURS, 3)
     low, high = stats.t.interval(0.95, 2, float(state["sums"].mean()), stats.sem(state["sums"].numpy()))

@@ -68,7 +68,7 @@ def bootstrapped(
             target = while_it_lives(segment, k, descend(theta, carry, data, k), carry)
         return match(target, reached, data), (carry, torch.stack(losses + further))
 
-    walked = Steps(problem, lifetimes) if lifetimes.stepwise else None
+    walked = Steps(problem, lifetimes)
 
     def aimed(theta: Meta, carry: Carry, segment: Segment) -> Carry:
         """The target, from the carry before its last step; `segment` is that step."""
@@ -84,7 +84,6 @@ def bootstrapped(
     aim, apart = lifetimes.mapped(aimed), lifetimes.mapped(distance)
 
     def slope_by_steps(theta: Meta, segment: Segment) -> tuple[Meta, tuple[Tensor, tuple[Carry, Tensor]]]:
-        assert walked is not None
         carries, losses = walked.walk(theta, segment, last)
         final = step_of(segment, last)
         data = map_tree(lambda leaf: leaf[:, 0], final.data)
@@ -93,7 +92,7 @@ def bootstrapped(
         return slopes, (distances, (carries[-1], losses))
 
     whole = lifetimes.mapped(torch.func.grad_and_value(matching_loss, has_aux=True))
-    slope = whole if walked is None else slope_by_steps
+    slope = slope_by_steps if lifetimes.stepwise else whole
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:

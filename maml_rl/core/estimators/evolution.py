@@ -19,7 +19,7 @@ from maml_rl.core.estimators.segments import (
     require_positive,
     starting,
 )
-from maml_rl.core.estimators.stepwise import step_of
+from maml_rl.core.estimators.stepwise import single_step, step_of
 from maml_rl.core.tree import expand, map_tree, select
 from maml_rl.core.types import Batch, Memory, Meta
 
@@ -132,17 +132,9 @@ def _lived_by_steps(
 ) -> Callable[[Meta, Segment], tuple[Carry, Tensor]]:
     """The same, one mapped step after the other."""
     shared = Segment(0 if own_carry else None, *[None] * 4)  # type: ignore[arg-type]
-    apart, bare = replace(lifetimes, apart=True), Segment(None, *[None] * 4)  # type: ignore[arg-type]
-
-    def one(theta: Meta, carry: Carry, segment: Segment) -> tuple[Carry, Tensor]:
-        following, (loss,) = advance(problem, theta, carry, segment, range(1))
-        return following, loss
-
-    def begun(theta: Meta, segment: Segment) -> Carry:
-        return entered(problem, theta, segment)
-
-    enter = apart.uncompiled().mapped(torch.func.vmap(begun, (0, shared)))
-    step = apart.mapped(torch.func.vmap(one, (0, 0, bare)))
+    apart = replace(lifetimes, apart=True)
+    enter = apart.uncompiled().mapped(torch.func.vmap(partial(entered, problem), (0, shared)))
+    step = apart.mapped(torch.func.vmap(single_step(problem), (0, 0, None)))
 
     def lived(trials: Meta, segment: Segment) -> tuple[Carry, Tensor]:
         carry, losses = enter(trials, segment._replace(data=())), []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -87,7 +88,7 @@ def present(problem: Problem, lifetimes: Lifetimes) -> Callable[[Meta, Memory], 
 
     Who collects the data of the next steps by the learners themselves starts from here.
     """
-    whole = lifetimes.uncompiled().mapped(lambda theta, segment: entered(problem, theta, segment))
+    whole = lifetimes.uncompiled().mapped(partial(entered, problem))
 
     def carries(theta: Meta, memory: Memory) -> Carry:
         with torch.no_grad():

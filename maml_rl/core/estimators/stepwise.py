@@ -1,6 +1,7 @@
 """An unroll that is differentiated step by step, from its end: what is worked out for one step serves all of them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,17 @@ from maml_rl.core.estimators.segments import Segment, advance, entered
 from maml_rl.core.tree import floats, map_tree, with_floats
 from maml_rl.core.types import Batch, Meta
 
-__all__ = ["Steps", "step_of"]
+__all__ = ["Steps", "single_step", "step_of"]
+
+
+def single_step(problem: Problem) -> Callable[[Meta, Carry, Segment], tuple[Carry, Tensor]]:
+    """``one(theta, carry, segment)`` is the carry behind a segment's first step, and that step's loss."""
+
+    def one(theta: Meta, carry: Carry, segment: Segment) -> tuple[Carry, Tensor]:
+        following, (loss,) = advance(problem, theta, carry, segment, range(1))
+        return following, loss
+
+    return one
 
 
 class Steps:
@@ -28,9 +39,7 @@ class Steps:
     """
 
     def __init__(self, problem: Problem, lifetimes: Lifetimes) -> None:
-        def one(theta: Meta, carry: Carry, segment: Segment) -> tuple[Carry, Tensor]:
-            following, (loss,) = advance(problem, theta, carry, segment, range(1))
-            return following, loss
+        one, enter = single_step(problem), partial(entered, problem)
 
         def pulled_back(
             theta: Meta, carry: Carry, segment: Segment, after: list[Tensor], weight: Tensor, slopes: Meta
@@ -44,11 +53,11 @@ class Steps:
             return map_tree(torch.add, slopes, added), before
 
         def begun(theta: Meta, segment: Segment, after: list[Tensor], slopes: Meta) -> Meta:
-            pull = torch.func.vjp(lambda theta: floats(entered(problem, theta, segment)), theta)[1]
+            pull = torch.func.vjp(lambda theta: floats(enter(theta, segment)), theta)[1]
             return map_tree(torch.add, slopes, pull(after)[0])
 
         seldom = lifetimes.uncompiled()
-        self._enter: Callable[..., Carry] = seldom.mapped(lambda theta, segment: entered(problem, theta, segment))
+        self._enter: Callable[..., Carry] = seldom.mapped(enter)
         self._begun: Callable[..., Meta] = seldom.mapped(begun)
         self._one, self._pulled_back = lifetimes.mapped(one), lifetimes.mapped(pulled_back)
         self._apart = lifetimes.apart

@@ -60,17 +60,15 @@ def truncated_unroll(problem: Problem, lifetimes: Lifetimes, unroll: int) -> Est
         every = torch.stack(losses)
         return every.sum() / unroll, (carry, every)
 
-    steps = Steps(problem, lifetimes) if lifetimes.stepwise else None
+    steps = Steps(problem, lifetimes)
 
     def slope_by_steps(theta: Meta, segment: Segment) -> tuple[Meta, tuple[Carry, Tensor]]:
-        assert steps is not None
         carries, losses = steps.walk(theta, segment, unroll)
         after = [torch.zeros_like(leaf) for leaf in floats(carries[-1])]
         weight = torch.full_like(losses[:, 0], 1 / unroll)
         return steps.back(theta, segment, carries[:-1], after, weight), (carries[-1], losses)
 
-    whole = lifetimes.mapped(torch.func.grad(mean_loss, has_aux=True))
-    slope = whole if steps is None else slope_by_steps
+    slope = slope_by_steps if lifetimes.stepwise else lifetimes.mapped(torch.func.grad(mean_loss, has_aux=True))
 
     @torch.no_grad()
     def estimate(theta: Meta, memory: Memory, data: Batch, generator: torch.Generator) -> Estimate:

@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from maml_rl.core.rules.decays import DECAYS, Decay, share_of
 from maml_rl.core.rules.sgd import gradient
 from maml_rl.core.schedules import Schedule
 from maml_rl.core.types import InnerState, Meta, Params, Rule
 
-__all__ = ["Decay", "add_sign", "decay_of", "power_sign"]
-
-Decay: TypeAlias = Literal["none", "linear", "cosine", "restart"]
-"""f(t) over a training: 1, or from 1 to 0 along a line, half a cosine wave, or ten of these one after the other."""
+__all__ = ["add_sign", "decay_of", "power_sign"]
 
 
 def power_sign(schedule: Schedule, base: float = math.e, decay: Callable[[int], float] = lambda step: 1.0) -> Rule:
@@ -44,11 +42,11 @@ def add_sign(schedule: Schedule, offset: float = 1.0, decay: Callable[[int], flo
     return _by_agreement("add_sign", schedule, lambda agreement, step: offset + decay(step) * agreement)
 
 
-def decay_of(name: Decay, horizon: int) -> Callable[[int], float]:
+def decay_of(name: Decay | Literal["none"], horizon: int) -> Callable[[int], float]:
     """f(t) of this name over T steps; a step behind them counts as the last one.
 
     Args:
-        name: see `Decay`.
+        name: see `Decay`; "none" is 1 throughout.
         horizon: T.
 
     Raises:
@@ -57,16 +55,9 @@ def decay_of(name: Decay, horizon: int) -> Callable[[int], float]:
     if horizon < 1:
         raise ValueError(f"`horizon` must be at least 1, got {horizon}.")
 
-    def share(step: int) -> float:
-        return min(step / max(horizon - 1, 1), 1.0)
-
-    decays: dict[Decay, Callable[[int], float]] = {
-        "none": lambda step: 1.0,
-        "linear": lambda step: 1 - share(step),
-        "cosine": lambda step: 0.5 * (1 + math.cos(math.pi * share(step))),
-        "restart": lambda step: 0.5 * (1 + math.cos(math.pi * (10 * share(step) % 1))),
-    }
-    return decays[name]
+    if name == "none":
+        return lambda step: 1.0
+    return lambda step: DECAYS[name](share_of(torch.tensor(step, dtype=torch.float64), horizon)).item()
 
 
 def _by_agreement(name: str, schedule: Schedule, factor: Callable[[Tensor, int], Tensor]) -> Rule:

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from maml_rl.core.rules.decays import DECAYS
 
 __all__ = ["BINARY", "OPERANDS", "UNARY", "Language", "Moment", "Program", "Words", "words_of"]
 
@@ -65,6 +68,10 @@ def _square(moment: Moment) -> Tensor:
     return _unbiased(moment.square, SLOW, moment)
 
 
+def _decay(decay: Callable[[Tensor], Tensor], moment: Moment) -> Tensor:
+    return decay(moment.share).expand_as(moment.gradient)
+
+
 OPERANDS: dict[str, Callable[[Moment], Tensor]] = {
     "g": lambda moment: moment.gradient,
     "g^2": lambda moment: moment.gradient.square(),
@@ -83,9 +90,7 @@ OPERANDS: dict[str, Callable[[Moment], Tensor]] = {
     "1e-1 w": lambda moment: 1e-1 * moment.weights,
     "adam": lambda moment: _mean(moment) / (_square(moment).sqrt() + _SMALL),
     "rmsprop": lambda moment: moment.gradient / (moment.square.sqrt() + _SMALL),
-    "linear": lambda moment: (1 - moment.share).expand_as(moment.gradient),
-    "cosine": lambda moment: (0.5 * (1 + torch.cos(math.pi * moment.share))).expand_as(moment.gradient),
-    "restart": lambda moment: (0.5 * (1 + torch.cos(math.pi * ((10 * moment.share) % 1)))).expand_as(moment.gradient),
+    **{name: partial(_decay, decay) for name, decay in DECAYS.items()},
 }
 """Plain operands: powers of the gradient, its means corrected for their start (m, v and c of the first three powers),
 signs, numbers, normal noise with a standard deviation of 0.1, weights, Adam's and RMSProp's directions, and decays over

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
+from maml_rl.core.rules.decays import share_of
 from maml_rl.core.rules.language import BINARY, FAST, OPERANDS, SLOW, UNARY, Language, Moment, Program, Words
 from maml_rl.core.rules.sgd import gradient
 from maml_rl.core.tree import flatten, unflatten
@@ -43,9 +44,9 @@ def programmed(
         square = SLOW * memory["square"] + (1 - SLOW) * slope.square()
         cube = SLOW * memory["cube"] + (1 - SLOW) * slope**3
         at = torch.as_tensor(step, device=weights.device)
-        source = (torch.zeros((), dtype=torch.int64, device=weights.device) if seed is None else seed) + at
+        source = (torch.zeros((), dtype=torch.int64, device=weights.device) if seed is None else seed) + at.long()
         count, dtype = len(weights), weights.dtype
-        share = (at.to(dtype) / max(horizon - 1, 1)).clamp(max=1)
+        share = share_of(at.to(dtype), horizon)
 
         def chance(operation: int, side: int) -> Tensor:
             return seeded_uniform(source, count, stream=2 + 2 * operation + side, dtype=dtype)

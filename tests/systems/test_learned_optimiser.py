@@ -1,0 +1,120 @@
+"""Learned optimisers as a system: they learn, what their objective counts, how they are held against others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from maml_rl.core.tree import flatten, map_tree
+from maml_rl.systems.learned_optimiser import Config, System
+from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
+from maml_rl.systems.learned_optimiser_evaluation import Comparison
+from maml_rl.systems.system import State
+
+CONFIG = Config(
+    precision="float64",
+    optimiser=OptimiserConfig(units=[8]),
+    problems=["bowl", "softmax"],
+    lifetimes=4,
+    length=20,
+    meta=MetaConfig(estimator="truncated", unroll=10, learning_rate=0.01),
+)
+KINDS = {"per_parameter": OptimiserConfig(units=[8]), "hierarchical": OptimiserConfig("hierarchical", [4, 5, 6])}
+
+
+def _lived(
+    config: Config, iterations: int, state: State | None = None, first: int = 0
+) -> tuple[list[dict[str, float]], State]:
+    system, rows = System(config), []
+    state = system.initial_state() if state is None else state
+    for iteration in range(first, iterations):
+        state, metrics = system.iterate(state, iteration)
+        rows.append({name: value for name, value in metrics.items() if not name.endswith("_s")})
+    return rows, state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_meta_training_makes_trainings_faster(kind: str) -> None:
+    rows, _ = _lived(replace(CONFIG, optimiser=KINDS[kind]), 40)
+    early, late = (np.mean([row["meta_loss"] for row in part]) for part in (rows[:6], rows[-6:]))
+    assert late < early - 0.3
+    assert sum(row["diverged bowl"] + row["diverged softmax"] for row in rows) == 0
+    assert rows[0]["training_steps"] == 2 * 4 * 10
+
+
+@pytest.mark.parametrize("estimator", ["truncated", "evolution", "persistent"])
+def test_another_process_goes_on_in_the_middle_of_a_training(estimator: str) -> None:
+    config = replace(CONFIG, meta=replace(CONFIG.meta, estimator=estimator), augmentation=3.0)
+    rows, state = _lived(config, 5)
+    early, middle = _lived(config, 3)
+    late, end = _lived(config, 5, middle, 3)
+    assert early + late == rows
+    assert torch.equal(*(flatten(map_tree(torch.Tensor.double, each)) for each in (state, end)))
+
+
+def test_the_objective_says_which_steps_count() -> None:
+    """Unrolls of whole trainings: the last tenth alone, all alike, or the one after the other."""
+    whole = replace(CONFIG, length=10, problems=["bowl"])
+    losses = {}
+    for objective in ("mean", "final", "annealed"):
+        meta = replace(CONFIG.meta, objective=objective, annealing=2, learning_rate=0.0)
+        losses[objective] = [row["meta_loss"] for row in _lived(replace(whole, meta=meta), 3)[0]]
+    assert losses["annealed"][0] == losses["mean"][0]
+    assert losses["annealed"][1] == pytest.approx((losses["mean"][1] + losses["final"][1]) / 2)
+    assert losses["annealed"][2] == losses["final"][2]
+    assert losses["final"][1] < losses["mean"][1]  # losses fall
+
+
+def test_no_problem_outweighs_the_others() -> None:
+    """The meta-gradient of each is cut to `max_norm` before the mean, which Adam remembers a tenth of."""
+    state = _lived(replace(CONFIG, meta=replace(CONFIG.meta, max_norm=1e-4)), 1)[1]
+    loose = _lived(replace(CONFIG, meta=replace(CONFIG.meta, max_norm=1e9)), 1)[1]
+    cut, free = (flatten(each["optimiser"]["mean"]).norm().item() for each in (state, loose))
+    assert cut <= 0.1 * 1e-4 * (1 + 1e-9)
+    assert free > 10 * cut
+
+
+def test_comparisons_tell_which_is_better() -> None:
+    curves = {"learned": np.array([[4.0, 2.0, 1.0, 0.5]] * 2), "adam": np.array([[4.0, 3.0, 2.5, 2.0]] * 2)}
+    comparison = Comparison(curves, np.array([8.0, 8.0]), {"adam": 0.1})
+    assert comparison.final_ratio("adam") == 4
+    assert comparison.speed_up("adam") == 2  # after two of four parts
+    worse = comparison._replace(curves={"learned": curves["adam"], "adam": curves["learned"]})
+    assert (worse.final_ratio("adam"), worse.speed_up("adam")) == (0.25, 0)
+    solved = comparison._replace(curves={**curves, "adam": np.zeros((2, 4))})
+    assert 0 < solved.final_ratio("adam") < 1e-9
+
+
+def test_evaluations_hold_it_against_tuned_optimisers() -> None:
+    system = System(CONFIG)
+    options = system.resolve(system.Options(steps=2, tasks=3, problems=["bowl", "softmax"], horizon=9))
+    evaluation = system.evaluate([system.initial_state()], options)
+    assert evaluation.values.shape == (3, 3)
+    assert (evaluation.values[0] == 0).all()
+    assert [task["problem"] for task in evaluation.tasks] == ["bowl 20", "softmax of clusters", "bowl 20"]
+    assert all((values[-1] < -0.01).all() for values in evaluation.also.values())
+    assert set(evaluation.also) == {"adam", "momentum", "rmsprop"}
+    assert "adam: " in evaluation.protocol
+    with pytest.raises(ValueError, match="`horizon` must be at least `steps` 20, got 5"):
+        system.resolve(system.Options(horizon=5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: OptimiserConfig("hierarchical", [4, 5]), "`optimiser.units` must be three positive numbers"),
+        (lambda: OptimiserConfig(rates=[0.1, 0.01]), "`optimiser.rates` must be two positive numbers"),
+        (lambda: MetaConfig(unroll=0), "`meta.unroll` must be at least 1"),
+        (lambda: MetaConfig(sigma=0.0), "`meta.sigma` must be positive"),
+        (lambda: replace(CONFIG, length=5), "`meta.unroll` must be at most `length` 5"),
+        (lambda: replace(CONFIG, problems=["bowl", "bowl"]), "`problems` must be names, each once"),
+        (lambda: replace(CONFIG, augmentation=0.5), "`augmentation` must be finite and at least 1"),
+        (lambda: System(replace(CONFIG, problems=["bowel"])).prepare(), "there is no problem 'bowel'"),
+        (lambda: System(replace(CONFIG, problems=["torch:zeros"])).prepare(), "problem 'torch:zeros': "),
+        (lambda: System(replace(CONFIG, problems=["os:getcwd"])).prepare(), "must be a TrainingProblem, got str"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong: object, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        wrong()  # type: ignore[operator]

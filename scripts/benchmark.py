@@ -7,7 +7,8 @@ environment, and the whole sampler with a policy. All take the same actions, bec
 on the contacts. `environments` has the same ratios for every MuJoCo task. `meta_update` times the half-cheetah setting
 of pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
 `sinusoid` and `few_shot_images` are supervised: see supervised_speed.py. `lifetimes` compares meta-gradients of many
-learners that never start afresh with hand-written loops: see lifetime_speed.py.
+learners that never start afresh with hand-written loops: see lifetime_speed.py. `optimisers` has the cost of a learned
+optimiser's step beside Adam's: see optimiser_speed.py.
 """
 
 import json
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbours, 
 
 import lifetime_speed
 import numpy as np
+import optimiser_speed
 import simulation_speed
 import supervised_speed
 import torch
@@ -92,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
         "sinusoid": lambda: supervised_speed.sinusoid(*sizes),
         "few_shot_images": lambda: supervised_speed.few_shot_images(*sizes),
         "lifetimes": lambda: lifetime_speed.lifetimes(options.device, options.repetitions),
+        "optimisers": lambda: optimiser_speed.optimisers(options.device, options.repetitions),
     }
     wanted = options.sections or list(sections)
     unknown = sorted(set(wanted) - sections.keys())

@@ -9,37 +9,46 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maml_rl.core.rules import adam, momentum
+from maml_rl.core.rules.decays import DECAYS, share_of
 from maml_rl.core.rules.language import Language
 from maml_rl.core.rules.programmed import programmed
 from maml_rl.core.traced import traced
 from maml_rl.core.types import InnerState, Meta, Rule
 from maml_rl.problems.problem import TrainingProblem, inner_loss
 
-__all__ = ["BASELINES", "RATES", "Tuned", "first_below", "interquartile_mean", "trained", "tuned"]
+__all__ = ["BASELINES", "RATES", "Tuned", "interquartile_mean", "running_means", "trained", "tuned"]
 
 Array = NDArray[np.float64]
 
 RATES = tuple(float(rate) for rate in 10 ** np.linspace(-5, 1.5, 14))
 """Half a decade apart, from 1e-5 to 30: as many as the baselines of VeLO have (Metz et al., 2022)."""
 
+_WORTH_RECORDING = 100  # steps
+
 _RMSPROP = Language(1, ("rmsprop",), ("{}",), ("{}",))
 
 
-def _rmsprop(rate: Tensor) -> Rule:
-    return programmed(_RMSPROP, [[0, 0, 0, 0, 0]], rate, 1)
+def _steady(rate: Tensor) -> Any:
+    return lambda step: rate
 
 
-BASELINES: dict[str, Callable[[Tensor], Rule]] = {
-    "adam": lambda rate: adam(lambda step: rate),  # type: ignore[arg-type,return-value]
-    "momentum": lambda rate: momentum(lambda step: rate),  # type: ignore[arg-type,return-value]
-    "rmsprop": _rmsprop,
+def _to_zero(rate: Tensor, horizon: int) -> Any:
+    return lambda step: rate * DECAYS["cosine"](share_of(step, horizon)).to(rate)
+
+
+BASELINES: dict[str, Callable[[Tensor, int], Rule]] = {
+    "adam": lambda rate, horizon: adam(_steady(rate)),
+    "adam_cosine": lambda rate, horizon: adam(_to_zero(rate, horizon)),
+    "momentum": lambda rate, horizon: momentum(_steady(rate)),
+    "rmsprop": lambda rate, horizon: programmed(_RMSPROP, [[0, 0, 0, 0, 0]], rate, horizon),
 }
-"""Rules of a learning rate that learned optimisers are held against; momentum's decay is 0.9."""
+"""Rules of a learning rate and of the steps of a training, which learned optimisers are held against. Momentum's decay
+is 0.9; "adam_cosine" goes to a rate of 0 along half a cosine wave, the others' rates are constant."""
 
 
 def trained(
     problem: TrainingProblem,
-    rule: Callable[[Tensor], Rule],
+    rule: Callable[[Tensor, int], Rule],
     meta: Meta,
     rates: Tensor,
     seeds: Tensor,
@@ -50,7 +59,7 @@ def trained(
 
     Args:
         problem: what is trained.
-        rule: of a learning rate.
+        rule: of a learning rate and of `steps`.
         meta: meta-parameters that the rule reads.
         rates: of the trainings, [B].
         seeds: of the trainings, [B].
@@ -61,16 +70,17 @@ def trained(
     value = inner_loss(problem)
 
     def one(theta: Meta, rate: Tensor, seed: Tensor, state: InnerState, k: Tensor) -> tuple[InnerState, Tensor]:
-        moving = rule(rate)
+        moving = rule(rate, steps)
         signal, loss = moving.observe(value, state, (seed, k), theta, k)  # type: ignore[arg-type]
         powers: Any = k.double()  # a plain number to the power of a whole one is float32, whatever the parameters are
         return moving.move(signal, state, theta, powers)._replace(aux=()), loss
 
     def begun(rate: Tensor, seed: Tensor) -> InnerState:
         params = problem.initial(seed)
-        return InnerState(params, rule(rate).start(params, meta))
+        return InnerState(params, rule(rate, steps).start(params, meta))
 
-    advance = traced(torch.func.vmap(one, (None, 0, 0, 0, None)))
+    mapped = torch.func.vmap(one, (None, 0, 0, 0, None))
+    advance = traced(mapped) if steps >= _WORTH_RECORDING else mapped
     losses = []
     with torch.no_grad():
         state = torch.func.vmap(begun)(rates, seeds)
@@ -110,10 +120,10 @@ def tuned(losses: Array, rates: Sequence[float], window: int) -> Tuned:
     return Tuned(float(rates[best]), losses[best], ends)
 
 
-def first_below(curve: Array, level: float) -> float:
-    """How many entries of a curve come before the first one that is at most `level`; infinite where none is."""
-    below = np.flatnonzero(curve <= level)
-    return float(below[0]) if len(below) else float("inf")
+def running_means(curve: Array, window: int) -> Array:
+    """The mean of each run of `window` entries of a curve [K], [K - window + 1]."""
+    sums = np.concatenate([[0.0], np.cumsum(curve)])
+    return (sums[window:] - sums[:-window]) / window
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

@@ -3,12 +3,18 @@
 import importlib
 from collections.abc import Callable
 
+import numpy as np
+
 from maml_rl.problems.functions import FUNCTIONS, bowl, quadratic, softmax_of_clusters
-from maml_rl.problems.networks import classifier, sine_regression
+from maml_rl.problems.networks import classifier, convolutional_classifier, sine_regression
 from maml_rl.problems.problem import TrainingProblem, noisy, sparse
 from maml_rl.supervised.digits import digits
+from maml_rl.supervised.omniglot import omniglot
+from maml_rl.supervised.task_distribution import Labelled
 
-__all__ = ["CORPUS", "problem_of"]
+__all__ = ["CORPUS", "OF_FILES", "problem_of"]
+
+_CHARACTERS, _SIDE = 20, 14
 
 
 def _on_digits(name: str, hidden: tuple[int, ...], activation: str = "relu", batch: int = 64) -> TrainingProblem:
@@ -25,6 +31,7 @@ CORPUS: dict[str, Callable[[], TrainingProblem]] = {
     "bowl": bowl,
     "bowl-steep": lambda: bowl(condition=1e4),
     "softmax": softmax_of_clusters,
+    "digits-16": lambda: _on_digits("digits 16", (16,)),
     "digits-32": lambda: _on_digits("digits 32", (32,)),
     "digits-linear": lambda: _on_digits("digits, linear", ()),
     "digits-16-16-tanh": lambda: _on_digits("digits 16-16, tanh", (16, 16), "tanh"),
@@ -38,17 +45,36 @@ CORPUS: dict[str, Callable[[], TrainingProblem]] = {
 """Makes each training of this package."""
 
 
-def problem_of(name: str) -> TrainingProblem:
-    """The training of a name in `CORPUS`, or what ``package.module:function`` returns.
+def _on_characters(data: str | None) -> TrainingProblem:
+    """Twenty characters that MAML++'s protocol tests on, 15 drawings of each for training and 5 held out."""
+    tasks = omniglot(data, _CHARACTERS, "maml_plus_plus", size=_SIDE)
+    drawn = tasks.sample(np.random.default_rng(0), 1, 15, 5, "test")
+    training, held_out = (Labelled(part.inputs[0], part.targets[0]) for part in (drawn.support, drawn.query))
+    return convolutional_classifier("Omniglot characters, convolutions", training, held_out)
+
+
+OF_FILES: dict[str, Callable[[str | None], TrainingProblem]] = {"omniglot-convolutions": _on_characters}
+"""Makes each training of this package whose data lie in a folder or archive that the user has."""
+
+
+def problem_of(name: str, data: str | None = None) -> TrainingProblem:
+    """The training of a name in `CORPUS` or `OF_FILES`, or what ``package.module:function`` returns.
+
+    Args:
+        name: see above.
+        data: folder or archive for what reads one.
 
     Raises:
-        ValueError: there is none of this name, or the function returns something else.
+        ValueError: there is none of this name, the function returns something else, or its data are missing.
     """
+    if name in OF_FILES:
+        return OF_FILES[name](data)
     if name in CORPUS:
         return CORPUS[name]()
     module, colon, function = name.partition(":")
     if not colon:
-        raise ValueError(f"there is no problem {name!r}; there are {', '.join(CORPUS)}, and package.module:function.")
+        known = ", ".join((*CORPUS, *OF_FILES))
+        raise ValueError(f"there is no problem {name!r}; there are {known}, and package.module:function.")
     try:
         made = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError, TypeError) as error:

@@ -50,7 +50,7 @@ class System(system.System[Config, ComparisonOptions]):
     def __init__(self, config: Config) -> None:
         self.config, self.report_every = config, config.report_every
         self.device, self.dtype = device_of(config.device), getattr(torch, config.precision)
-        self.tasks_name = ", ".join(config.problems)
+        self.tasks_name = "small trainings"
         self.roles = MetricRoles(
             selection=None,
             learning_curve="meta_loss",
@@ -65,7 +65,7 @@ class System(system.System[Config, ComparisonOptions]):
     @cached_property
     def estimators(self) -> dict[str, Estimator]:
         """Of each problem's trainings."""
-        return {name: self._estimator(problem_of(name)) for name in self.config.problems}
+        return {name: self._estimator(problem_of(name, self.config.data)) for name in self.config.problems}
 
     def prepare(self) -> None:
         """Makes the problems.
@@ -115,24 +115,26 @@ class System(system.System[Config, ComparisonOptions]):
 
     def resolve(self, options: ComparisonOptions) -> ComparisonOptions:
         """The options with ten times the training's length where nothing is given."""
-        return options.resolved(10 * self.config.length)
+        return options.resolved(10 * self.config.length, self.config.data)
 
     def evaluate(
         self, states: Sequence[State], options: ComparisonOptions, progress: Progress | None = None
     ) -> Evaluation:
         """Trains problems that were not trained on, by the learned optimiser and by tuned ordinary ones."""
         meta: Meta = place(states[0]["meta"], self.device)
-        return compared(self.measure, self._rule, self.config.optimiser.rates, meta, options, progress)
+        return compared(
+            self.measure, self._rule, self.config.optimiser.rates, meta, self.config.data, options, progress
+        )
 
-    def _rule(self, rate: Tensor) -> Rule:
-        return hierarchical(rate) if self.config.optimiser.kind == "hierarchical" else per_parameter()
+    def _rule(self, rate: Tensor, horizon: int) -> Rule:
+        return hierarchical(rate) if self.config.optimiser.kind == "hierarchical" else per_parameter(horizon)
 
     def _estimator(self, problem: TrainingProblem) -> Estimator:
         config, meta = self.config, self.config.meta
         problem = reparameterised(problem, config.augmentation) if config.augmentation > 1 else problem
 
         def rule(seed: Tensor) -> Rule:
-            return self._rule(log_uniform(seed, *config.optimiser.rates).to(self.dtype))
+            return self._rule(log_uniform(seed, *config.optimiser.rates).to(self.dtype), config.length)
 
         late = 0.9 * config.length
 
@@ -140,7 +142,7 @@ class System(system.System[Config, ComparisonOptions]):
             return 1 - lateness + lateness * (k >= late) * 10.0
 
         trainings = lifetime(in_precision(problem, self.dtype), rule, weigh)
-        lives = Lifetimes(config.lifetimes, config.length, loss_limit=100.0, traced=True, stepwise=True)
+        lives = Lifetimes(config.lifetimes, config.length, loss_limit=100.0, traced=config.traced, stepwise=True)
         if meta.estimator == "truncated":
             return truncated_unroll(trainings, lives, meta.unroll)
         by = evolution_strategies if meta.estimator == "evolution" else persistent_evolution_strategies

@@ -1,7 +1,7 @@
 """What a run of learning an optimiser is told: which optimiser, on what, and how it is meta-trained."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from maml_rl.systems.settings import changed_in_vain, require
 from maml_rl.systems.system import RunConfig
@@ -86,21 +86,28 @@ class Config(RunConfig):
 
     Attributes:
         optimiser: what is learned.
-        problems: names of `maml_rl.problems.corpus.CORPUS`, or ``package.module:function`` for problems of your own.
+        problems: names of `maml_rl.problems.CORPUS` or `OF_FILES`, or ``package.module:function`` for your own.
+        data: folder or archive of Omniglot's images, for problems that read them.
         lifetimes: trainings of each problem, side by side.
         length: steps of a training.
         augmentation: problems are in other units in each training, their tensors by factors between 1 / it and it.
         meta: how the weights are learned.
+        traced: whether the operations of a step are recorded once and replayed, to the same bits. Recording takes some
+            seconds for each problem; without it, each step takes longer.
         report_every: iterations that share a row of metrics and a checkpoint.
     """
 
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     problems: list[str] = field(default_factory=lambda: ["quadratic", "softmax", "digits-32"])
+    data: str | None = None
     lifetimes: int = 16
     length: int = 200
     augmentation: float = 1.0
     meta: MetaConfig = field(default_factory=MetaConfig)
+    traced: bool = True
     report_every: int = 20
+
+    places: ClassVar[frozenset[str]] = RunConfig.places | {"data"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

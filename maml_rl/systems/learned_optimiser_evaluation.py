@@ -1,7 +1,7 @@
 """A learned optimiser on trainings that it was not trained on, beside ordinary optimisers with tuned learning rates."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Meta, Rule
-from maml_rl.problems.comparison import BASELINES, RATES, first_below, interquartile_mean, trained, tuned
-from maml_rl.problems.corpus import problem_of
+from maml_rl.problems.comparison import BASELINES, RATES, Tuned, interquartile_mean, running_means, trained, tuned
+from maml_rl.problems.corpus import OF_FILES, problem_of
 from maml_rl.problems.problem import TrainingProblem, in_precision
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Figure, Measure, Progress
 
@@ -28,35 +28,40 @@ HELD_OUT = (
     "digits-24-24-24-24-tanh",
     "digits-32-batch-8",
     "sine-32-32",
+    "quadratic-noisy",
+    "quadratic-sparse",
+    "bowl-steep",
     "rosenbrock",
     "beale",
 )
 LEARNED = "learned"
 _LEAST = 1e-12  # of a loss over the first one: what is below counts as 0
+_AT_THE_END = 20  # one part in so many is the end of a training
 
 
 @dataclass(frozen=True)
 class ComparisonOptions(EvaluationOptions):
-    """How a learned optimiser is evaluated: trainings by it, and by Adam, momentum and RMSProp at 14 learning rates.
+    """How a learned optimiser is evaluated: trainings by it, and by ordinary optimisers at 14 learning rates.
 
     Attributes:
         steps: equal parts that a training is cut into; each measures its mean loss. 20 where nothing is given.
         tasks: trainings by each optimiser and learning rate, of one problem after the other; 5 of each where nothing is
             given.
-        problems: names of `maml_rl.problems.corpus.CORPUS`, or ``package.module:function``.
+        problems: names of `maml_rl.problems.CORPUS` or `OF_FILES`, or ``package.module:function``; those that presets
+            do not train on where nothing is given, with Omniglot's characters where `data` says where they are.
         horizon: steps of a training; ten times as many as in meta-training where nothing is given.
     """
 
-    problems: list[str] = field(default_factory=lambda: list(HELD_OUT))
+    problems: list[str] | None = None
     horizon: int | None = None
 
     @classmethod
     def least(cls) -> dict[str, int]:
         """The least value of each option that is a number."""
-        return {**super().least(), "steps": 1, "horizon": 1}
+        return {**super().least(), "steps": 1, "horizon": 20}
 
-    def resolved(self, horizon: int) -> "ComparisonOptions":
-        """With numbers where nothing is given.
+    def resolved(self, horizon: int, data: str | None) -> "ComparisonOptions":
+        """With values where nothing is given.
 
         Raises:
             ValueError: a training has fewer steps than parts.
@@ -64,39 +69,54 @@ class ComparisonOptions(EvaluationOptions):
         steps, whole = self.steps or 20, self.horizon or horizon
         if whole < steps:
             raise ValueError(f"`horizon` must be at least `steps` {steps}, got {whole}.")
-        return replace(self, steps=steps, horizon=whole, tasks=self.tasks or 5 * len(self.problems))
+        problems = self.problems or [*HELD_OUT, *(OF_FILES if data else ())]
+        return replace(self, steps=steps, horizon=whole, problems=problems, tasks=self.tasks or 5 * len(problems))
 
 
 class Comparison(NamedTuple):
     """One problem by all optimisers.
 
     Attributes:
-        curves: mean loss of each part of the training, [seeds, K], by optimiser.
-        first: loss before training, [seeds].
+        losses: before each step, [seeds, horizon], by optimiser.
         rates: the best learning rate of each ordinary optimiser.
     """
 
-    curves: dict[str, Array]
-    first: Array
+    losses: dict[str, Array]
     rates: dict[str, float]
 
+    @property
+    def first(self) -> Array:
+        """The loss before training, [seeds]."""
+        return self.losses[LEARNED][:, 0]
+
+    @property
+    def diverged(self) -> int:
+        """How many trainings by the learned optimiser came to a loss that is not finite."""
+        return int((~np.isfinite(self.losses[LEARNED])).any(1).sum())
+
+    def course(self, name: str) -> Array:
+        """The loss, a mean over seeds and over as many steps as the end has, up to each step."""
+        losses = self.losses[name]
+        means = running_means(losses.mean(0), losses.shape[1] // _AT_THE_END)
+        return np.maximum(np.nan_to_num(means, nan=np.inf), _LEAST * self.first.mean())
+
     def final_ratio(self, other: str) -> float:
-        """The other's final loss over the learned optimiser's, each a mean over seeds: above 1 it is better."""
-        floor = _LEAST * float(self.first.mean())
-        ends = {name: max(float(self.curves[name][:, -1].mean()), floor) for name in (other, LEARNED)}
-        return ends[other] / ends[LEARNED]
+        """The other's final loss over the learned optimiser's: above 1 it is better, 0 where it diverged."""
+        return float(self.course(other)[-1] / self.course(LEARNED)[-1])
 
     def speed_up(self, other: str) -> float:
-        """How many times sooner the learned one has the other's final loss, in parts of a training; 0 for never."""
-        mine, level = self.curves[LEARNED].mean(0), max(self.curves[other][:, -1].mean(), _LEAST * self.first.mean())
-        return len(mine) / (first_below(mine, float(level)) + 1)
+        """How many times fewer steps the learned one takes to the other's final loss; 0 for never."""
+        reached = np.flatnonzero(self.course(LEARNED) <= self.course(other)[-1])
+        horizon = self.losses[LEARNED].shape[1]
+        return horizon / (reached[0] + horizon // _AT_THE_END) if len(reached) else 0.0
 
 
 def compared(
     measure: Measure,
-    rule: Callable[[Tensor], Rule],
+    rule: Callable[[Tensor, int], Rule],
     rates: Sequence[float],
     meta: Meta,
+    data: str | None,
     options: ComparisonOptions,
     progress: Progress | None,
 ) -> Evaluation:
@@ -104,37 +124,48 @@ def compared(
 
     Args:
         measure: the logarithm of the loss over the first one.
-        rule: the optimiser, of a first learning rate.
+        rule: the optimiser, of a first learning rate and of the steps of a training.
         rates: between which first learning rates are drawn; the geometric mean is taken here.
         meta: its weights.
+        data: folder or archive for problems that read one.
         options: resolved ones.
         progress: called after each training of a group.
+
+    Raises:
+        ValueError: a problem there is none of.
     """
+    assert options.problems
     assert options.horizon
-    assert options.steps
     assert options.tasks
     names = options.problems[: options.tasks]
-    groups, done = len(names) * (1 + len(BASELINES)), 0
-    first_rate = float(np.sqrt(rates[0] * rates[1]))
-    drawn = (SeedSequence(options.seed).generate_state(options.tasks, np.uint64) >> np.uint64(2)).astype(np.int64)
     weights = flatten(meta)
-    device, comparisons = weights.device, []
-    problems = [in_precision(problem_of(name), weights.dtype) for name in names]
+    problems = [in_precision(problem_of(name, data), weights.dtype) for name in names]
+    drawn = (SeedSequence(options.seed).generate_state(options.tasks, np.uint64) >> np.uint64(2)).astype(np.int64)
+    groups, done, comparisons = len(names) * (1 + len(BASELINES)), 0, []
     for index, problem in enumerate(problems):
-        seeds = torch.from_numpy(drawn[index :: len(names)]).to(device)
-        lone = torch.full((len(seeds),), first_rate, dtype=weights.dtype, device=device)
-        losses = trained(problem, rule, meta, lone, seeds, options.horizon)
-        curves, first, best = {LEARNED: _parts(losses, options.steps)}, losses[:, 0], {}
+        seeds = torch.from_numpy(drawn[index :: len(names)]).to(weights.device)
+        lone = weights.new_full((len(seeds),), float(np.sqrt(rates[0] * rates[1])))
+        losses, best = {LEARNED: trained(problem, rule, meta, lone, seeds, options.horizon)}, {}
         done = _told(progress, done, groups)
         for name, baseline in BASELINES.items():
-            grid = torch.tensor(RATES, dtype=weights.dtype, device=device).repeat_interleave(len(seeds))
-            losses = trained(problem, baseline, {}, grid, seeds.repeat(len(RATES)), options.horizon)
-            by_rate = losses.reshape(len(RATES), len(seeds), -1)
-            chosen = tuned(by_rate, RATES, options.horizon // options.steps)
-            curves[name], best[name] = _parts(chosen.losses, options.steps), chosen.rate
+            chosen = _tuned(problem, baseline, seeds, options.horizon, weights.dtype)
+            losses[name], best[name] = chosen.losses, chosen.rate
             done = _told(progress, done, groups)
-        comparisons.append(Comparison(curves, first, best))
+        comparisons.append(Comparison(losses, best))
     return _evaluation(measure, problems, comparisons, drawn, options)
+
+
+def _tuned(
+    problem: TrainingProblem,
+    baseline: Callable[[Tensor, int], Rule],
+    seeds: Tensor,
+    horizon: int,
+    dtype: torch.dtype,
+) -> Tuned:
+    """The best of all learning rates, by the mean loss at the end."""
+    grid = torch.tensor(RATES, dtype=dtype, device=seeds.device).repeat_interleave(len(seeds))
+    losses = trained(problem, baseline, {}, grid, seeds.repeat(len(RATES)), horizon)
+    return tuned(losses.reshape(len(RATES), len(seeds), -1), RATES, horizon // _AT_THE_END)
 
 
 def _told(progress: Progress | None, done: int, groups: int) -> int:
@@ -157,34 +188,63 @@ def _evaluation(
     seeds: NDArray[np.int64],
     options: ComparisonOptions,
 ) -> Evaluation:
+    assert options.steps
     count, logs = len(problems), {}
+    places = [divmod(task, count) for task in range(len(seeds))]
     for name in (LEARNED, *BASELINES):
-        of_problems = [_logs(each.curves[name], each.first) for each in comparisons]
-        places = [divmod(task, count) for task in range(len(seeds))]
+        of_problems = [_logs(_parts(each.losses[name], options.steps), each.first) for each in comparisons]
         logs[name] = np.stack([of_problems[problem][:, which] for which, problem in places], 1)
-    told = [f"trainings of {options.horizon} steps; others at the best of {len(RATES)} learning rates."]
-    for other in BASELINES:
-        ratio = interquartile_mean([each.final_ratio(other) for each in comparisons])
-        sooner = interquartile_mean([each.speed_up(other) for each in comparisons])
-        told.append(
-            f"{other}: {ratio:.3g} times the learned one's final loss, which that had {sooner:.3g} times sooner."
-        )
-    told.append("Means of the middle half of the problems; above 1 the learned one is better, 0 times sooner is never.")
     tasks = [
         {"problem": problems[task % count].name, "seed": int(seed), **_against_others(comparisons[task % count])}
         for task, seed in enumerate(seeds)
     ]
-    settings = {"problems": options.problems, "horizon": options.horizon}
     return Evaluation(
         measure,
         logs[LEARNED],
         tasks,
         "parts of the training",
-        "\n".join(told),
-        settings,
+        comparison_table([problem.name for problem in problems], comparisons),
+        {"problems": options.problems, "horizon": options.horizon},
         {name: logs[name] for name in BASELINES},
-        figures={"trainings.png": _figure(problems, comparisons, options)},
+        figures={"trainings.png": _figure(problems, comparisons)},
     )
+
+
+def comparison_table(names: Sequence[str], comparisons: Sequence[Comparison]) -> str:
+    """Each problem against each ordinary optimiser, and what is said of all of them."""
+    horizon = comparisons[0].losses[LEARNED].shape[1]
+    width = max(len(name) for name in names)
+    lines = [
+        f"trainings of {horizon} steps; the others each at the best of {len(RATES)} learning rates. Other's final loss "
+        "over the learned one's, and how many times fewer steps that took to the other's final loss (0: never):",
+        " ".join([" " * width, *(f"{other:>17}" for other in BASELINES)]),
+    ]
+    lines += [
+        " ".join([f"{name:<{width}}", *(_pair(each.final_ratio(other), each.speed_up(other)) for other in BASELINES)])
+        for name, each in zip(names, comparisons, strict=True)
+    ]
+    means = [
+        _pair(*(interquartile_mean([of(each, other) for each in comparisons]) for of in (_final_ratio, _speed_up)))
+        for other in BASELINES
+    ]
+    lines.append(" ".join([f"{'mean of the middle half':<{width}}", *means]))
+    ahead = [sum(each.final_ratio(other) > 1 for each in comparisons) for other in BASELINES]
+    lines.append(" ".join([f"{'ahead at the end':<{width}}", *(f"{f'{n} of {len(names)}':>17}" for n in ahead)]))
+    diverged = sum(each.diverged for each in comparisons)
+    lines.append(f"Above 1 the learned one is better; {diverged} of its trainings diverged.")
+    return "\n".join(lines)
+
+
+def _final_ratio(comparison: Comparison, other: str) -> float:
+    return comparison.final_ratio(other)
+
+
+def _speed_up(comparison: Comparison, other: str) -> float:
+    return comparison.speed_up(other)
+
+
+def _pair(ratio: float, speed_up: float) -> str:
+    return f"{ratio:>8.3g} {speed_up:>8.3g}"
 
 
 def _against_others(comparison: Comparison) -> dict[str, float]:
@@ -192,10 +252,8 @@ def _against_others(comparison: Comparison) -> dict[str, float]:
     told: dict[str, float] = {}
     for other in BASELINES:
         told[f"{other}_rate"] = comparison.rates[other]
-        told[f"{other}_final_ratio"], told[f"{other}_speed_up"] = (
-            comparison.final_ratio(other),
-            comparison.speed_up(other),
-        )
+        told[f"{other}_final_ratio"] = comparison.final_ratio(other)
+        told[f"{other}_speed_up"] = comparison.speed_up(other)
     return told
 
 
@@ -205,35 +263,26 @@ def _logs(curves: Array, first: Array) -> Array:
     return np.log10(np.maximum(ratios, _LEAST)).T
 
 
-def _figure(
-    problems: Sequence[TrainingProblem], comparisons: Sequence[Comparison], options: ComparisonOptions
-) -> Figure:
+def _figure(problems: Sequence[TrainingProblem], comparisons: Sequence[Comparison]) -> Figure:
     columns = min(len(problems), 3)
     rows = -(-len(problems) // columns)
-    return Figure(partial(_drawn, problems, comparisons, options, rows, columns), (4 * columns, 3 * rows))
+    return Figure(partial(_drawn, problems, comparisons, rows, columns), (4 * columns, 3 * rows))
 
 
 def _drawn(
     problems: Sequence[TrainingProblem],
     comparisons: Sequence[Comparison],
-    options: ComparisonOptions,
     rows: int,
     columns: int,
     figure: Any,
 ) -> None:
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    assert options.horizon
-    assert options.steps
-    at = options.horizon / options.steps * (np.arange(options.steps) + 0.5)
     for axes, problem, each in zip(grid, problems, comparisons, strict=False):
-        for name, curves in each.curves.items():
+        for name in each.losses:
+            course = each.course(name)
             label = name if name == LEARNED else f"{name}, rate {each.rates[name]:.1g}"
-            axes.plot(
-                at,
-                np.maximum(curves.mean(0), _LEAST * each.first.mean()),
-                label=label,
-                linewidth=2 if name == LEARNED else 1,
-            )
+            steps = np.arange(len(course)) + each.losses[name].shape[1] - len(course) + 1
+            axes.plot(steps, course, label=label, linewidth=2 if name == LEARNED else 1)
         axes.set_yscale("log")
         axes.set_title(problem.name, fontsize=9)
         axes.legend(fontsize=6)

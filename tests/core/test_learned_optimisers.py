@@ -30,7 +30,7 @@ def _meta(weights: Params) -> Meta:
 
 GENERATOR = torch.Generator().manual_seed(0)
 CASES: dict[str, tuple[Rule, Meta]] = {
-    "per_parameter": (per_parameter(), _meta(initial_per_parameter([6], GENERATOR, torch.float64))),
+    "per_parameter": (per_parameter(STEPS), _meta(initial_per_parameter([6], GENERATOR, torch.float64))),
     "hierarchical": (hierarchical(0.01), _meta(initial_hierarchical(Units(3, 4, 2), GENERATOR, torch.float64))),
 }
 every_rule = pytest.mark.parametrize(("rule", "meta"), CASES.values(), ids=CASES)

@@ -57,6 +57,7 @@ def test_steps_may_be_recorded(name: str) -> None:
     _require_same(replace(LIFETIMES, traced=True), name)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_steps_may_be_compiled() -> None:
     _require_same(replace(LIFETIMES, compiled=True, apart=True), "bootstrapped")

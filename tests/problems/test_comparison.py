@@ -9,11 +9,12 @@ import torch
 from scipy import stats
 
 from maml_rl.problems import bowl, in_precision, quadratic
-from maml_rl.problems.comparison import BASELINES, RATES, first_below, interquartile_mean, trained, tuned
+from maml_rl.problems.comparison import BASELINES, RATES, interquartile_mean, running_means, trained, tuned
 
 SEEDS, STEPS = torch.tensor([3, 4]), 6
 THEIRS: dict[str, Callable[..., Any]] = {
     "adam": torch.optim.Adam,
+    "adam_cosine": torch.optim.Adam,
     "momentum": lambda leaves, rate: torch.optim.SGD(leaves, rate, momentum=0.9),
     "rmsprop": lambda leaves, rate: torch.optim.RMSprop(leaves, rate, alpha=0.999),
 }
@@ -28,12 +29,15 @@ def test_trainings_side_by_side_are_those_of_torchs_optimisers(name: str) -> Non
     for row, rate, seed in zip(losses, rates.tolist(), SEEDS, strict=True):
         x = problem.initial(seed)["x"].requires_grad_()
         optimiser = THEIRS[name]([x], rate)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS - 1)
         for k in range(STEPS):
             optimiser.zero_grad()
             loss = problem.loss({"x": x}, seed, torch.tensor(k))
             assert row[k] == pytest.approx(loss.item(), rel=1e-9)
             loss.backward()
             optimiser.step()
+            if name == "adam_cosine":
+                falling.step()
 
 
 def test_the_best_rate_has_the_least_loss_at_the_end() -> None:
@@ -63,6 +67,7 @@ def test_interquartile_means_are_those_of_the_middle_half() -> None:
     assert interquartile_mean([7.0]) == 7.0
 
 
-def test_the_first_entry_below_a_level() -> None:
+def test_running_means_are_those_of_a_plain_loop() -> None:
     curve = np.array([4.0, 2.0, 3.0, 1.0])
-    assert [first_below(curve, level) for level in (5.0, 2.0, 1.5, 0.5)] == [0, 1, 3, float("inf")]
+    np.testing.assert_allclose(running_means(curve, 3), [np.mean(curve[k : k + 3]) for k in range(2)])
+    np.testing.assert_array_equal(running_means(curve, 1), curve)

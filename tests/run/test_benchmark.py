@@ -23,6 +23,7 @@ def benchmark() -> Any:
     speed.SINE_TASKS, speed.SINE_ITERATIONS, speed.IMAGE_TASKS = 3, 2, 2
     lives = module.lifetime_speed
     lives.COUNTS, lives.LOOPED, lives.ROLLOUTS, lives.STEPS, lives.OBSERVATIONS = (2, 3), 2, 3, 4, 5
+    module.optimiser_speed.WIDTH, module.optimiser_speed.STEPS = 16, 2
     return module
 
 
@@ -42,6 +43,8 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
         "few_shot_images": {"iteration_s", "drawing_s", "floor_s", "iteration_per_floor", "drawing_share"},
         "lifetimes": {"maml_rl_2", "maml_rl_3", "hand_written_2", "loop_2", "estimator_loop_2", "maml_rl_per_loop_2",
                       "maml_rl_per_estimator_loop_2", "maml_rl_per_hand_written_2", "maml_rl_per_hand_written_3"},
+        "optimisers": {"adam_ms", "learned_ms", "gradient_ms", "learned_per_adam", "tensor_by_tensor_per_learned",
+                       "training_step_per_adams"},
     }  # fmt: skip
     for section, keys in wanted.items():
         assert keys <= figures[section].keys()

@@ -37,6 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "lifetimes": 2,
         "length": 6,
         "meta": MetaConfig(unroll=3),
+        "traced": False,
     },
     "maml": {**SUPERVISED, "inner": InnerConfig(learned_rates=True)},
     "maml_trpo": ADAPTING,

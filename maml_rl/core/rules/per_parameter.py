@@ -7,8 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from maml_rl.core.initialisation import linear_layers
+from maml_rl.core.rules.decays import share_of
 from maml_rl.core.rules.sgd import gradient
-from maml_rl.core.tree import map_tree
+from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import InnerState, Memory, Meta, Params, Rule
 
 __all__ = ["OPTIMISER", "initial_per_parameter", "per_parameter"]
@@ -17,70 +18,83 @@ OPTIMISER = "optimiser"
 """The group of meta-parameters that learned optimisers read."""
 
 DECAYS, SQUARE_DECAY = (0.5, 0.9, 0.99), 0.999
-HORIZONS = (10.0, 100.0, 1000.0)
-FEATURES = 3 + 2 * len(DECAYS) + len(HORIZONS)
-_STEP, _EXPONENT, _SMALL = 1e-2, 1e-1, 1e-8
+OWN = 3 + 2 * len(DECAYS)  # features of a parameter
+SHARED = 1 + len(DECAYS) + 2  # features of its tensor, and of the training
+_STEP, _LEAST_SIZE, _SMALL, _EXPONENTS = 0.03, 0.1, 1e-8, (-12.0, 4.0)
 
 
 def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: torch.dtype = torch.float32) -> Params:
-    """Meta-parameters of `per_parameter`, with which steps are small and in no direction of use.
+    """Meta-parameters of `per_parameter`, with which it is near Adam with steps of 3% of a tensor's size.
 
     Args:
         hidden: units of each hidden layer.
         generator: draws the weights.
         dtype: of the weights.
     """
-    return linear_layers([FEATURES, *hidden, 2], generator, dtype)
+    weights = linear_layers([OWN + SHARED, *hidden, 2], generator, dtype)
+    last = f"layer{len(hidden)}.weight"
+    follow = [float(decay == 0.9) for decay in (0.0, *DECAYS)]
+    return {**weights, last: 0.1 * weights[last], "follow": torch.tensor(follow, dtype=dtype)}
 
 
-def per_parameter() -> Rule:
-    """phi_{k+1} = phi_k - 0.01 r d exp(0.1 s), (d, s) = MLP(features of one parameter), r the size of its tensor.
+def per_parameter(horizon: int) -> Rule:
+    """phi_{k+1} = phi_k - 0.03 r exp(s) (d + sum_i f_i n_i), (d, s) = MLP(features), r the size of its tensor.
 
-    Features: the gradient, its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each of them by
-    the root of the running mean of squares, and the weight. Within a tensor each is divided by its root mean square, so
-    that none has a unit: a loss in other units is optimised alike. Then one of age, tanh(log10((k + 1) / h)), for h of
-    10, 100 and 1,000 steps. r is the root mean square of the tensor's entries, at least 0.01.
+    n_i are the gradient and its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each over the
+    root of the running mean of squares; their weights f_i are learned too, and begin as Adam's. s lies between -12 and
+    4. r is the root of the mean square of the tensor's entries and 0.01.
+
+    Features of a parameter: the gradient, its means, the n_i and the weight, each divided by its root mean square over
+    the tensor, so that none has a unit: a loss in other units is optimised alike. Features of its tensor: the root mean
+    squares of the n_i, which fall where gradients change their sign from step to step. Features of the training: how
+    much of it is over, as in VeLO (Metz et al., 2022), and its age, tanh(log10((k + 1) / 10)).
 
     The weights are ``meta["optimiser"]``, made by `initial_per_parameter`.
+
+    Args:
+        horizon: T, the steps of the training; steps behind them count as the last one.
     """
 
     def start(params: Params, meta: Meta) -> Memory:
-        zeros = {name: torch.zeros_like(leaf) for name, leaf in params.items()}
-        return {"means": {str(decay): zeros for decay in DECAYS}, "square": zeros}
+        flat = flatten(params)
+        return {"means": flat.new_zeros(len(DECAYS), len(flat)), "square": torch.zeros_like(flat)}
 
     def move(signal: Params, state: InnerState, meta: Meta, step: Any) -> InnerState:
-        weights, memory, moved = meta[OPTIMISER], state.memory, {}
-        means = {str(decay): map_tree(_averaged(decay), memory["means"][str(decay)], signal) for decay in DECAYS}
-        square = map_tree(_averaged(SQUARE_DECAY), memory["square"], map_tree(Tensor.square, signal))
-        for name, leaf in state.params.items():
-            count = torch.as_tensor(step, device=leaf.device).to(leaf.dtype) + 1
-            spread = (square[name] / (1 - SQUARE_DECAY**count) + _SMALL**2).sqrt()
-            unbiased = [means[str(decay)][name] / (1 - decay**count) for decay in DECAYS]
-            seen = [signal[name], signal[name] / spread, leaf, *unbiased, *(mean / spread for mean in unbiased)]
-            scaled = [_scaled(values) for values in seen]
-            ages = [torch.tanh(torch.log10(count / horizon)).expand_as(leaf) for horizon in HORIZONS]
-            direction, exponent = _perceptron(weights, torch.stack([*scaled, *ages], -1)).unbind(-1)
-            moved[name] = leaf - _STEP * _size(leaf) * direction * torch.exp(_EXPONENT * exponent)
-        return InnerState(moved, {"means": means, "square": square})
+        weights, memory = meta[OPTIMISER], state.memory
+        lengths = [leaf.numel() for leaf in state.params.values()]
+        slope, leaf = flatten({name: signal[name] for name in state.params}), flatten(state.params)
+        decays = torch.tensor(DECAYS, dtype=leaf.dtype, device=leaf.device)[:, None]
+        at = torch.as_tensor(step, device=leaf.device).to(leaf.dtype)
+        means = decays * memory["means"] + (1 - decays) * slope
+        square = SQUARE_DECAY * memory["square"] + (1 - SQUARE_DECAY) * slope.square()
+        spread = (square / (1 - SQUARE_DECAY ** (at + 1)) + _SMALL**2).sqrt()
+        slopes = torch.cat([slope[None], means / (1 - decays ** (at + 1))])
+        relative = slopes / spread
+        own = torch.cat([leaf[None], slopes, relative])
+        sizes = torch.stack([part.square().mean(-1) for part in torch.split(own, lengths, -1)], -1)
+        scaled = own / _spread((sizes + _SMALL**2).sqrt(), lengths)
+        ages = torch.stack([share_of(at, horizon), torch.tanh(torch.log10((at + 1) / 10))])
+        agreement = (sizes[-len(relative) :] + _SMALL**2).sqrt()
+        shared = torch.cat([agreement, ages[:, None].expand(-1, len(lengths))])
+        direction, exponent = _perceptron(weights, scaled, shared, lengths)
+        length = _STEP * _spread((sizes[:1] + _LEAST_SIZE**2).sqrt(), lengths)[0] * exponent.clamp(*_EXPONENTS).exp()
+        moved = leaf - length * (direction + weights["follow"] @ relative)
+        return InnerState(unflatten(moved, state.params), {"means": means, "square": square})
 
     return Rule("per_parameter", start, gradient, move)
 
 
-def _averaged(decay: float) -> Any:
-    return lambda mean, value: decay * mean + (1 - decay) * value
+def _spread(rows: Tensor, lengths: Sequence[int]) -> Tensor:
+    """A number of each tensor, [F, tensors], for all of the tensor's entries, [F, P]."""
+    parts = zip(rows.unbind(-1), lengths, strict=True)
+    return torch.cat([part[:, None].expand(-1, length) for part, length in parts], -1)
 
 
-def _size(leaf: Tensor) -> Tensor:
-    return (leaf.square().mean() + 1e-4).sqrt()
-
-
-def _scaled(values: Tensor) -> Tensor:
-    return values / (values.square().mean() + _SMALL**2).sqrt()
-
-
-def _perceptron(weights: Params, inputs: Tensor) -> Tensor:
-    layers = len(weights) // 2
-    for layer in range(layers):
-        inputs = inputs @ weights[f"layer{layer}.weight"].T + weights[f"layer{layer}.bias"]
-        inputs = torch.relu(inputs) if layer < layers - 1 else inputs
-    return inputs
+def _perceptron(weights: Params, own: Tensor, shared: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The two outputs for each parameter, [P], from features [F, P] of its own and [F', tensors] of its tensor."""
+    first = weights["layer0.weight"]
+    from_shared = first[:, OWN:] @ shared + weights["layer0.bias"][:, None]
+    values = first[:, :OWN] @ own + _spread(from_shared, lengths)
+    for layer in range(1, (len(weights) - 1) // 2):
+        values = weights[f"layer{layer}.weight"] @ torch.relu(values) + weights[f"layer{layer}.bias"][:, None]
+    return values[0], values[1]

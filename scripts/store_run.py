@@ -7,6 +7,7 @@ run with this name before is replaced. Tables and figures then follow from `docs
 """
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -164,6 +165,8 @@ def evaluation_rows(folder: Path) -> list[Row]:
         head |= {"task_seed": settings["seed"], "rates": rates, **evaluation.references}
         rows.append({**head, "measure": measure, **_numbered(evaluation.means, evaluation.intervals)})
         rows += [{**head, "measure": name, **_numbered(*also)} for name, also in evaluation.also.items()]
+        numbers: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8")).get("numbers", {})
+        rows += [{**head, "measure": name, **_values(entries)} for name, entries in numbers.items()]
         values = np.load(path.with_suffix(".npz"))["values"]
         if values.ndim > 2:
             per_task = values.reshape(*values.shape[:2], -1).mean(-1)
@@ -172,8 +175,11 @@ def evaluation_rows(folder: Path) -> list[Row]:
 
 
 def _numbered(means: Array, widths: Array) -> Row:
-    pairs = (("value", means), ("interval", widths))
-    return {f"{name}_{step}": repr(float(number)) for name, numbers in pairs for step, number in enumerate(numbers)}
+    return _values(means) | _values(widths, "interval")
+
+
+def _values(numbers: Sequence[float] | Array, name: str = "value") -> Row:
+    return {f"{name}_{place}": repr(float(number)) for place, number in enumerate(numbers)}
 
 
 def read_rows(path: Path) -> list[Row]:

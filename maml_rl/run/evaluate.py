@@ -114,6 +114,7 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
         **_mean_and_interval(evaluation.per_task),
         "also": {name: _mean_and_interval(values) for name, values in evaluation.also.items()},
         "references": evaluation.references,
+        "numbers": evaluation.numbers,
         "tasks": {"count": len(evaluation.tasks), "digest": tasks_digest(evaluation.tasks)},
         "protocol": evaluation.protocol,
         "settings": evaluation.settings,

@@ -86,6 +86,7 @@ class Evaluation:
         also: other measures by name, each [K + 1, N].
         references: numbers to hold the means against, such as the optimum, by name.
         figures: further pictures by file name.
+        numbers: further results by name, such as one for each of the evaluation's problems; they go into the file.
     """
 
     measure: Measure
@@ -97,6 +98,7 @@ class Evaluation:
     also: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     references: Mapping[str, float] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, np.ndarray) or self.values.ndim < 2:

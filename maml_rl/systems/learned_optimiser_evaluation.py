@@ -207,6 +207,7 @@ def _evaluation(
         {"problems": options.problems, "horizon": options.horizon},
         {name: logs[name] for name in BASELINES},
         figures={"trainings.png": _figure(problems, comparisons)},
+        numbers=_numbers(comparisons),
     )
 
 
@@ -223,24 +224,24 @@ def comparison_table(names: Sequence[str], comparisons: Sequence[Comparison]) ->
         " ".join([f"{name:<{width}}", *(_pair(each.final_ratio(other), each.speed_up(other)) for other in BASELINES)])
         for name, each in zip(names, comparisons, strict=True)
     ]
-    means = [
-        _pair(*(interquartile_mean([of(each, other) for each in comparisons]) for of in (_final_ratio, _speed_up)))
-        for other in BASELINES
-    ]
+    numbers = _numbers(comparisons)
+    means = [_pair(*(numbers[f"{other}_{of}_middle"][0] for of in ("final_ratio", "speed_up"))) for other in BASELINES]
     lines.append(" ".join([f"{'mean of the middle half':<{width}}", *means]))
-    ahead = [sum(each.final_ratio(other) > 1 for each in comparisons) for other in BASELINES]
+    ahead = [sum(ratio > 1 for ratio in numbers[f"{other}_final_ratio"]) for other in BASELINES]
     lines.append(" ".join([f"{'ahead at the end':<{width}}", *(f"{f'{n} of {len(names)}':>17}" for n in ahead)]))
     diverged = sum(each.diverged for each in comparisons)
     lines.append(f"Above 1 the learned one is better; {diverged} of its trainings diverged.")
     return "\n".join(lines)
 
 
-def _final_ratio(comparison: Comparison, other: str) -> float:
-    return comparison.final_ratio(other)
-
-
-def _speed_up(comparison: Comparison, other: str) -> float:
-    return comparison.speed_up(other)
+def _numbers(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
+    """For each ordinary optimiser: final ratios and speed-ups of all problems, and the mean of their middle half."""
+    numbers: dict[str, list[float]] = {}
+    for other in BASELINES:
+        ratios, speed_ups = zip(*((each.final_ratio(other), each.speed_up(other)) for each in comparisons), strict=True)
+        for name, values in ((f"{other}_final_ratio", ratios), (f"{other}_speed_up", speed_ups)):
+            numbers |= {name: list(values), f"{name}_middle": [interquartile_mean(values)]}
+    return numbers
 
 
 def _pair(ratio: float, speed_up: float) -> str:

@@ -124,6 +124,9 @@ def test_evaluations_hold_it_against_tuned_optimisers() -> None:
     assert all((values[-1] < -0.01).all() for values in evaluation.also.values())
     assert set(evaluation.also) == {"adam", "adam_cosine", "momentum", "rmsprop"}
     assert "bowl 20 " in evaluation.protocol
+    ratios = evaluation.numbers["rmsprop_final_ratio"]
+    assert ratios == [evaluation.tasks[which]["rmsprop_final_ratio"] for which in (0, 1)]
+    assert evaluation.numbers["rmsprop_final_ratio_middle"] == [pytest.approx(np.mean(ratios))]
     with pytest.raises(ValueError, match="`horizon` must be at least `steps` 30, got 25"):
         system.resolve(system.Options(horizon=25, steps=30))
     assert "omniglot-convolutions" not in (system.resolve(system.Options()).problems or [])

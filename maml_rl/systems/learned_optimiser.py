@@ -151,5 +151,5 @@ class System(system.System[Config, ComparisonOptions]):
     def _lateness(self, iteration: int) -> Tensor:
         """How much the end of a training counts alone, [N, L]: 0 counts all steps alike, 1 the last tenth only."""
         meta = self.config.meta
-        late = {"mean": 0.0, "final": 1.0, "annealed": min(iteration / meta.annealing, 1.0)}[meta.objective]
+        late = {"uniform": 0.0, "final": 1.0, "annealed": min(iteration / meta.annealing, 1.0)}[meta.objective]
         return torch.full((self.config.lifetimes, meta.unroll), late, dtype=self.dtype, device=self.device)

@@ -43,8 +43,8 @@ class MetaConfig:
             al., 2021) perturb the weights.
         unroll: steps of an estimate.
         sigma: standard deviation of perturbations.
-        objective: "mean" counts all steps of a training alike, "final" the last tenth alone; "annealed" goes from the
-            one to the other.
+        objective: "uniform" counts all steps of a training alike, "final" the last tenth alone; "annealed" goes from
+            the one to the other.
         annealing: iterations that "annealed" takes.
         learning_rate: Adam's, of the weights.
         final_learning_rate: where it ends, along a cosine; the same throughout where nothing is given.
@@ -54,7 +54,7 @@ class MetaConfig:
     estimator: Literal["truncated", "evolution", "persistent"] = "persistent"
     unroll: int = 20
     sigma: float = 0.01
-    objective: Literal["mean", "final", "annealed"] = "mean"
+    objective: Literal["final", "uniform", "annealed"] = "uniform"
     annealing: int = 1000
     learning_rate: float = 1e-3
     final_learning_rate: float | None = None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from maml_rl.core.estimators import Carry, Estimator, Lifetimes, bootstrapped, decayed_trace, truncated_unroll
+from maml_rl.core.estimators import Carry, Lifetimes, truncated_unroll
 from maml_rl.core.meta_optimisers import adam
 from maml_rl.core.schedules import constant
 from maml_rl.core.traced import require_compiler
@@ -34,6 +34,7 @@ from maml_rl.rl.sampling.seeds import StepSeeds, drawing_seed, task_seeds
 from maml_rl.systems import system
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
 from maml_rl.systems.meta_gradient_config import Config
+from maml_rl.systems.meta_gradient_estimators import estimator_of, weighed_data
 from maml_rl.systems.meta_gradient_evaluation import LifetimeOptions, evaluation_of, segments
 from maml_rl.systems.meta_gradient_metrics import Columns, roles_of
 from maml_rl.systems.settings import device_of, generator_of
@@ -77,7 +78,8 @@ class System(system.System[Config, LifetimeOptions]):
         entries = {name: observations if table else 0 for name, table in tables.items()}
         self.roles = roles_of(config, self.columns, entries, self.predicts)
         self._lifetimes = self._side_by_side(self.count, config.compiled)
-        self._estimator, self._optimiser = self._made_estimator(), adam(constant(config.meta.learning_rate))
+        self._estimator = estimator_of(config.meta, self.learner, self._lifetimes)
+        self._optimiser = adam(constant(config.meta.learning_rate))
         self._reported = self._lifetimes.uncompiled().mapped(self.learner.reported)
 
     @cached_property
@@ -147,7 +149,8 @@ class System(system.System[Config, LifetimeOptions]):
         sampled, told = perf_counter(), {}
         if meta:
             generator = generator_of(self.config.seed, _ESTIMATES, iteration + 1)
-            estimate = self._estimator.estimate(theta, state["lifetimes"], window.data, generator)
+            data = weighed_data(self.config.meta, window.data, iteration)
+            estimate = self._estimator.estimate(theta, state["lifetimes"], data, generator)
             finite, lifetimes = estimate.losses.isfinite() & window.finite, estimate.memory
             lifetimes["step"] = torch.where(finite, lifetimes["step"], torch.zeros_like(lifetimes["step"]))
             slopes = {group: estimate.gradient[group] for group in meta}
@@ -232,15 +235,6 @@ class System(system.System[Config, LifetimeOptions]):
         own = [hyperparameter(name, each, size, config.memory) for name, each in config.hyperparameters.items()]
         agent = actor_critic(policy_for(config.policy, observations, actions), size, config.critic)
         return OnlineLearner(agent, OwnParameters(*own), config.learner, config.meta.loss, config.memory, self.dtype)
-
-    def _made_estimator(self) -> Estimator:
-        meta, problem, lifetimes = self.config.meta, self.learner.problem(), self._lifetimes
-        if meta.estimator == "trace":
-            return decayed_trace(problem, lifetimes, meta.rollouts, meta.decay, (FIXED,))
-        if meta.estimator == "bootstrapped":
-            target = self.learner.descend, self.learner.match
-            return bootstrapped(problem, lifetimes, meta.rollouts, meta.target_rollouts, *target)
-        return truncated_unroll(problem, lifetimes, meta.rollouts)
 
     def _measured(self, theta: Meta, window: Window, memory: Memory, finite: Tensor) -> Metrics:
         """Hyper-parameters in the window's last rollout, and the error of values behind it where a lifetime goes on."""

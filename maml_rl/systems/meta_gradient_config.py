@@ -8,7 +8,7 @@ from maml_rl.rl.online.actor_critic import CriticConfig
 from maml_rl.rl.online.hyperparameters import HyperparameterConfig, require_form, settings_of
 from maml_rl.rl.online.learner import LearnerConfig, MetaLossConfig
 from maml_rl.rl.policies import PolicyConfig
-from maml_rl.systems.settings import changed_in_vain, require
+from maml_rl.systems.settings import changed_in_vain, objective_at, require
 from maml_rl.systems.system import RunConfig
 
 __all__ = ["HYPERPARAMETERS", "Config", "MetaConfig"]
@@ -29,6 +29,9 @@ class MetaConfig:
             next sample to judge it by.
         decay: mu of "trace"; 0 sees the last update alone.
         target_rollouts: of "bootstrapped", L further updates to the target.
+        objective: which updates of an "unrolled" window count: "uniform" judges the learner after each of them alike,
+            "final" after the last one alone; "annealed" goes from the one to the other (Antoniou et al., 2018).
+        annealing: iterations that "annealed" takes.
         learning_rate: Adam's, of the meta-parameters.
         loss: what they are learned for.
     """
@@ -37,6 +40,8 @@ class MetaConfig:
     rollouts: int = 2
     decay: float = 0.0
     target_rollouts: int = 9
+    objective: Literal["final", "uniform", "annealed"] = "uniform"
+    annealing: int = 1000
     learning_rate: float = 1e-3
     loss: MetaLossConfig = field(default_factory=MetaLossConfig)
 
@@ -45,6 +50,7 @@ class MetaConfig:
         expected = f"at least {least} with `meta.estimator` {self.estimator!r}"
         require("meta.rollouts", self.rollouts >= least, expected, self.rollouts)
         require("meta.target_rollouts", self.target_rollouts > 0, "at least 1", self.target_rollouts)
+        require("meta.annealing", self.annealing > 0, "at least 1", self.annealing)
         require("meta.decay", 0 <= self.decay <= 1, "in [0, 1]", self.decay)
         rate = self.learning_rate
         require("meta.learning_rate", 0 <= rate < float("inf"), "finite and at least 0", rate)
@@ -52,10 +58,18 @@ class MetaConfig:
     def remarks(self) -> list[str]:
         """What is set and has no effect."""
         remarks = []
-        for option, estimator in (("decay", "trace"), ("target_rollouts", "bootstrapped")):
+        for option, estimator in (("decay", "trace"), ("target_rollouts", "bootstrapped"), ("objective", "unrolled")):
             if self.estimator != estimator:
                 remarks += changed_in_vain("meta", self, (option,), f"`meta.estimator` {self.estimator!r}")
+        if self.objective != "annealed":
+            remarks += changed_in_vain("meta", self, ("annealing",), f"`meta.objective` {self.objective!r}")
         return remarks
+
+    def weights(self, iteration: int) -> list[float]:
+        """Of the meta-losses of a window's rollouts, with mean 1; the first is before any update of the window."""
+        points = objective_at(self.objective, iteration, self.annealing).points(self.rollouts - 1)
+        of_steps = {point.step: point.weight for point in points}
+        return [self.rollouts * of_steps.get(step, 0.0) for step in range(self.rollouts)]
 
 
 @dataclass(frozen=True)

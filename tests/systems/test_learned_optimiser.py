@@ -69,13 +69,13 @@ def test_the_objective_says_which_steps_count() -> None:
     """Unrolls of whole trainings: the last tenth alone, all alike, or the one after the other."""
     whole = replace(CONFIG, length=10, problems=["bowl"])
     losses = {}
-    for objective in ("mean", "final", "annealed"):
+    for objective in ("uniform", "final", "annealed"):
         meta = replace(CONFIG.meta, objective=objective, annealing=2, learning_rate=0.0)
         losses[objective] = [row["meta_loss"] for row in _lived(replace(whole, meta=meta), 3)[0]]
-    assert losses["annealed"][0] == losses["mean"][0]
-    assert losses["annealed"][1] == pytest.approx((losses["mean"][1] + losses["final"][1]) / 2)
+    assert losses["annealed"][0] == losses["uniform"][0]
+    assert losses["annealed"][1] == pytest.approx((losses["uniform"][1] + losses["final"][1]) / 2)
     assert losses["annealed"][2] == losses["final"][2]
-    assert losses["final"][1] < losses["mean"][1]  # losses fall
+    assert losses["final"][1] < losses["uniform"][1]  # losses fall
 
 
 def test_no_problem_outweighs_the_others() -> None:

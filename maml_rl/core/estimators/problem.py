@@ -11,7 +11,7 @@ from torch import Tensor
 from maml_rl.core.traced import traced
 from maml_rl.core.types import Batch, Memory, Meta
 
-__all__ = ["Carry", "Estimate", "Estimator", "Lifetimes", "Problem"]
+__all__ = ["Carry", "Estimate", "Estimator", "Lifetimes", "Problem", "weighed"]
 
 Carry: TypeAlias = Any
 """What goes on from one step of a lifetime to the next: any nesting of tuples and dictionaries of tensors."""
@@ -31,6 +31,17 @@ class Problem(NamedTuple):
 
     begin: Callable[[Meta, Tensor], Carry]
     step: Callable[[Meta, Carry, Batch, Tensor], tuple[Carry, Tensor]]
+
+
+def weighed(problem: Problem) -> Problem:
+    """The problem with each step's meta-loss times a weight that its data bring along: they are (data, weight)."""
+
+    def step(theta: Meta, carry: Carry, data: Batch, k: Tensor) -> tuple[Carry, Tensor]:
+        own, weight = data
+        following, loss = problem.step(theta, carry, own, k)
+        return following, weight * loss
+
+    return Problem(problem.begin, step)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Trainings as functions of seeds: known minima, other implementations, and what their wrappers change."""
 
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from maml_rl.problems import (
     convolutional_classifier,
     lifetime,
     noisy,
+    problem_of,
     quadratic,
     reparameterised,
     sine_regression,
@@ -161,3 +165,22 @@ def test_the_meta_gradient_of_a_training_is_that_of_ordinary_autograd() -> None:
     expected = torch.autograd.grad(total, rates)[0]
     torch.testing.assert_close(estimate.gradient["rates"]["x"], expected, rtol=1e-9, atol=1e-12)
     assert estimate.metrics["meta_loss"] == pytest.approx(total.item())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("MAML_RL_OMNIGLOT"), reason="MAML_RL_OMNIGLOT names no folder with the images")
+def test_characters_are_learned_from_the_real_images() -> None:
+    problem = problem_of("omniglot-convolutions", os.environ["MAML_RL_OMNIGLOT"])
+    params = problem.initial(SEED)
+    assert params["head0.weight"].shape == (20, 16 * 4 * 4)
+    before = problem.held_out(params, SEED, STEP)
+    assert before.item() == pytest.approx(math.log(20), abs=0.3)
+    for k in range(200):
+        slopes = torch.func.grad(problem.loss)(params, SEED, torch.tensor(k))
+        params = {name: leaf - 0.5 * slopes[name] for name, leaf in params.items()}
+    assert problem.held_out(params, SEED, STEP) < before - 0.4
+
+
+def test_characters_without_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has neither images_background"):
+        problem_of("omniglot-convolutions", str(tmp_path))

@@ -7,7 +7,6 @@ import torch
 from torch import Generator, Tensor
 
 from maml_rl.core.initialisation import linear_layers
-from maml_rl.core.rules.decays import share_of
 from maml_rl.core.rules.sgd import gradient
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import InnerState, Memory, Meta, Params, Rule
@@ -20,11 +19,11 @@ OPTIMISER = "optimiser"
 DECAYS, SQUARE_DECAY = (0.5, 0.9, 0.99), 0.999
 OWN = 3 + 2 * len(DECAYS)  # features of a parameter
 SHARED = 1 + len(DECAYS) + 2  # features of its tensor, and of the training
-_STEP, _LEAST_SIZE, _SMALL, _EXPONENTS = 0.03, 0.1, 1e-8, (-12.0, 4.0)
+_STEP, _LEAST_SIZE, _LEAST_SHARE, _SMALL, _EXPONENTS = 0.1, 0.1, 1e-3, 1e-8, (-12.0, 2.0)
 
 
 def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: torch.dtype = torch.float32) -> Params:
-    """Meta-parameters of `per_parameter`, with which it is near Adam with steps of 3% of a tensor's size.
+    """Meta-parameters of `per_parameter`, with which it is near Adam; steps fall from 10% of a tensor's size to nothing.
 
     Args:
         hidden: units of each hidden layer.
@@ -34,15 +33,18 @@ def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: to
     weights = linear_layers([OWN + SHARED, *hidden, 2], generator, dtype)
     last = f"layer{len(hidden)}.weight"
     follow = [float(decay == 0.9) for decay in (0.0, *DECAYS)]
-    return {**weights, last: 0.1 * weights[last], "follow": torch.tensor(follow, dtype=dtype)}
+    own = {"follow": torch.tensor(follow, dtype=dtype), "fall": torch.ones((), dtype=dtype)}
+    return {**weights, last: 0.1 * weights[last], **own}
 
 
 def per_parameter(horizon: int) -> Rule:
-    """phi_{k+1} = phi_k - 0.03 r exp(s) (d + sum_i f_i n_i), (d, s) = MLP(features), r the size of its tensor.
+    """phi_{k+1} = phi_k - 0.1 r (1 - k / T)^p exp(s) (d + sum_i f_i n_i), (d, s) = MLP(features), r its tensor's size.
 
     n_i are the gradient and its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each over the
-    root of the running mean of squares; their weights f_i are learned too, and begin as Adam's. s lies between -12 and
-    4. r is the root of the mean square of the tensor's entries and 0.01.
+    root of the running mean of squares; their weights f_i are learned too, and begin as Adam's. So is the power p, which
+    begins as 1: ordinary optimisers need a schedule for it. s lies between -12 and 2. r is the root of the mean square
+    of the tensor's first entries plus 0.01: the first ones, because steps that grow with what they move would grow
+    exponentially.
 
     Features of a parameter: the gradient, its means, the n_i and the weight, each divided by its root mean square over
     the tensor, so that none has a unit: a loss in other units is optimised alike. Features of its tensor: the root mean
@@ -52,12 +54,13 @@ def per_parameter(horizon: int) -> Rule:
     The weights are ``meta["optimiser"]``, made by `initial_per_parameter`.
 
     Args:
-        horizon: T, the steps of the training; steps behind them count as the last one.
+        horizon: T, the steps of the training; those behind them are a thousandth of the first ones' length to the p.
     """
 
     def start(params: Params, meta: Meta) -> Memory:
         flat = flatten(params)
-        return {"means": flat.new_zeros(len(DECAYS), len(flat)), "square": torch.zeros_like(flat)}
+        sizes = torch.stack([(leaf.square().mean() + _LEAST_SIZE**2).sqrt() for leaf in params.values()])
+        return {"means": flat.new_zeros(len(DECAYS), len(flat)), "square": torch.zeros_like(flat), "sizes": sizes}
 
     def move(signal: Params, state: InnerState, meta: Meta, step: Any) -> InnerState:
         weights, memory = meta[OPTIMISER], state.memory
@@ -73,13 +76,15 @@ def per_parameter(horizon: int) -> Rule:
         own = torch.cat([leaf[None], slopes, relative])
         sizes = torch.stack([part.square().mean(-1) for part in torch.split(own, lengths, -1)], -1)
         scaled = own / _spread((sizes + _SMALL**2).sqrt(), lengths)
-        ages = torch.stack([share_of(at, horizon), torch.tanh(torch.log10((at + 1) / 10))])
+        share = (at / horizon).clamp(max=1)
+        ages = torch.stack([share, torch.tanh(torch.log10((at + 1) / 10))])
         agreement = (sizes[-len(relative) :] + _SMALL**2).sqrt()
         shared = torch.cat([agreement, ages[:, None].expand(-1, len(lengths))])
         direction, exponent = _perceptron(weights, scaled, shared, lengths)
-        length = _STEP * _spread((sizes[:1] + _LEAST_SIZE**2).sqrt(), lengths)[0] * exponent.clamp(*_EXPONENTS).exp()
+        longest = _STEP * (1 - share).clamp(min=_LEAST_SHARE) ** weights["fall"]
+        length = longest * _spread(memory["sizes"][None], lengths)[0] * exponent.clamp(*_EXPONENTS).exp()
         moved = leaf - length * (direction + weights["follow"] @ relative)
-        return InnerState(unflatten(moved, state.params), {"means": means, "square": square})
+        return InnerState(unflatten(moved, state.params), {**memory, "means": means, "square": square})
 
     return Rule("per_parameter", start, gradient, move)
 
@@ -95,6 +100,6 @@ def _perceptron(weights: Params, own: Tensor, shared: Tensor, lengths: Sequence[
     first = weights["layer0.weight"]
     from_shared = first[:, OWN:] @ shared + weights["layer0.bias"][:, None]
     values = first[:, :OWN] @ own + _spread(from_shared, lengths)
-    for layer in range(1, (len(weights) - 1) // 2):
+    for layer in range(1, (len(weights) - 2) // 2):
         values = weights[f"layer{layer}.weight"] @ torch.relu(values) + weights[f"layer{layer}.bias"][:, None]
     return values[0], values[1]

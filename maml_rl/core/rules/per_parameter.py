@@ -23,7 +23,7 @@ _STEP, _LEAST_SIZE, _LEAST_SHARE, _SMALL, _EXPONENTS = 0.1, 0.1, 1e-3, 1e-8, (-1
 
 
 def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: torch.dtype = torch.float32) -> Params:
-    """Meta-parameters of `per_parameter`, with which it is near Adam; steps fall from 10% of a tensor's size to nothing.
+    """Meta-parameters of `per_parameter`, with which it is near Adam with steps that fall from 10% of a size to 0.
 
     Args:
         hidden: units of each hidden layer.
@@ -41,7 +41,7 @@ def per_parameter(horizon: int) -> Rule:
     """phi_{k+1} = phi_k - 0.1 r (1 - k / T)^p exp(s) (d + sum_i f_i n_i), (d, s) = MLP(features), r its tensor's size.
 
     n_i are the gradient and its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each over the
-    root of the running mean of squares; their weights f_i are learned too, and begin as Adam's. So is the power p, which
+    root of the running mean of squares; their weights f_i are learned too and begin as Adam's. So is the power p, which
     begins as 1: ordinary optimisers need a schedule for it. s lies between -12 and 2. r is the root of the mean square
     of the tensor's first entries plus 0.01: the first ones, because steps that grow with what they move would grow
     exponentially.

@@ -32,6 +32,7 @@ CORPUS: dict[str, Callable[[], TrainingProblem]] = {
     "bowl-steep": lambda: bowl(condition=1e4),
     "softmax": softmax_of_clusters,
     "digits-16": lambda: _on_digits("digits 16", (16,)),
+    "digits-16-batch-8": lambda: _on_digits("digits 16, batches of 8", (16,), batch=8),
     "digits-32": lambda: _on_digits("digits 32", (32,)),
     "digits-linear": lambda: _on_digits("digits, linear", ()),
     "digits-16-16-tanh": lambda: _on_digits("digits 16-16, tanh", (16, 16), "tanh"),

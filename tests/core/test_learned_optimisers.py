@@ -111,6 +111,33 @@ def test_the_first_learning_rate_is_no_input_of_the_hierarchical_one() -> None:
         torch.testing.assert_close((fast[name] - leaf) / 3, slow[name] - leaf, rtol=1e-9, atol=1e-14)
 
 
+def test_the_per_parameter_one_goes_by_the_length_of_the_training() -> None:
+    """First steps go with T^(-1/2), and what is behind the end hardly moves."""
+    (_, meta), (params, _) = CASES["per_parameter"], tanh_problem()
+    short, long = (_path(per_parameter(horizon), meta, params) for horizon in (4, 100))
+    for name, leaf in params.items():
+        torch.testing.assert_close(5 * (long[1][name] - leaf), short[1][name] - leaf, rtol=1e-9, atol=1e-14)
+        moved = [(after[name] - before[name]).abs().mean() for before, after in pairwise(short)]
+        assert moved[4] < 0.02 * moved[0]  # the fifth step of four
+
+
+def test_the_per_parameter_one_begins_as_adam() -> None:
+    weights = initial_per_parameter([6], torch.Generator().manual_seed(0), torch.float64)
+    still = {**weights, "layer1.weight": 0 * weights["layer1.weight"]}
+    params = tanh_problem()[0]
+    sizes = {name: (leaf.square().mean() + 0.01).sqrt() for name, leaf in params.items()}
+    path = _path(per_parameter(STEPS), {OPTIMISER: still}, params)
+    mean = square = dict.fromkeys(params, 0.0)
+    for k, (before, after) in enumerate(pairwise(path)):
+        slope = torch.func.grad(lambda phi: tanh_loss(phi, tanh_problem()[1], {}, 0)[0])(before)
+        mean = {name: 0.9 * mean[name] + 0.1 * slope[name] for name in params}
+        square = {name: 0.999 * square[name] + 0.001 * slope[name].square() for name in params}
+        for name in params:
+            step = mean[name] / (1 - 0.9 ** (k + 1)) / (square[name] / (1 - 0.999 ** (k + 1))).sqrt()
+            wanted = before[name] - sizes[name] * STEPS**-0.5 * (1 - k / STEPS) * step
+            torch.testing.assert_close(after[name], wanted, rtol=1e-6, atol=1e-9)
+
+
 @every_rule
 def test_float32_stays_so(rule: Rule, meta: Meta) -> None:
     params, batch = tanh_problem()

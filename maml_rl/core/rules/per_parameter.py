@@ -19,11 +19,11 @@ OPTIMISER = "optimiser"
 DECAYS, SQUARE_DECAY = (0.5, 0.9, 0.99), 0.999
 OWN = 3 + 2 * len(DECAYS)  # features of a parameter
 SHARED = 1 + len(DECAYS) + 2  # features of its tensor, and of the training
-_STEP, _LEAST_SIZE, _LEAST_SHARE, _SMALL, _EXPONENTS = 0.1, 0.1, 1e-3, 1e-8, (-12.0, 2.0)
+_LEAST_SIZE, _LEAST_SHARE, _SMALL, _EXPONENTS = 0.1, 1e-3, 1e-8, (-12.0, 2.0)
 
 
 def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: torch.dtype = torch.float32) -> Params:
-    """Meta-parameters of `per_parameter`, with which it is near Adam with steps that fall from 10% of a size to 0.
+    """Meta-parameters of `per_parameter`, with which it is near Adam; its steps fall from r / sqrt(T) to 0.
 
     Args:
         hidden: units of each hidden layer.
@@ -38,13 +38,15 @@ def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: to
 
 
 def per_parameter(horizon: int) -> Rule:
-    """phi_{k+1} = phi_k - 0.1 r (1 - k / T)^p exp(s) (d + sum_i f_i n_i), (d, s) = MLP(features), r its tensor's size.
+    """phi_{k+1} = phi_k - r T^(-1/2) (1 - k / T)^p exp(s) (d + sum_i f_i n_i), with (d, s) = MLP(features).
 
     n_i are the gradient and its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each over the
     root of the running mean of squares; their weights f_i are learned too and begin as Adam's. So is the power p, which
-    begins as 1: ordinary optimisers need a schedule for it. s lies between -12 and 2. r is the root of the mean square
-    of the tensor's first entries plus 0.01: the first ones, because steps that grow with what they move would grow
-    exponentially.
+    begins as 1: ordinary optimisers need a schedule for it. s lies between -12 and 2. r is the size of the parameter's
+    tensor, the root of the mean square of its first entries plus 0.01: of the first ones, because steps that grow with
+    what they move would grow exponentially. The longer the training, the shorter its steps: the learning rate that is
+    best for a bound on the regret of gradient descent goes with T^(-1/2) (Zinkevich, 2003), and a rule that is learned
+    on short trainings cannot find out.
 
     Features of a parameter: the gradient, its means, the n_i and the weight, each divided by its root mean square over
     the tensor, so that none has a unit: a loss in other units is optimised alike. Features of its tensor: the root mean
@@ -81,7 +83,7 @@ def per_parameter(horizon: int) -> Rule:
         agreement = (sizes[-len(relative) :] + _SMALL**2).sqrt()
         shared = torch.cat([agreement, ages[:, None].expand(-1, len(lengths))])
         direction, exponent = _perceptron(weights, scaled, shared, lengths)
-        longest = _STEP * (1 - share).clamp(min=_LEAST_SHARE) ** weights["fall"]
+        longest = horizon**-0.5 * (1 - share).clamp(min=_LEAST_SHARE) ** weights["fall"]
         length = longest * _spread(memory["sizes"][None], lengths)[0] * exponent.clamp(*_EXPONENTS).exp()
         moved = leaf - length * (direction + weights["follow"] @ relative)
         return InnerState(unflatten(moved, state.params), {**memory, "means": means, "square": square})

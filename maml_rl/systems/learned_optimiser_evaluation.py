@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from maml_rl.core.tree import flatten
 from maml_rl.core.types import Meta, Rule
 from maml_rl.problems.comparison import BASELINES, RATES, first_below, interquartile_mean, trained, tuned
 from maml_rl.problems.corpus import problem_of
+from maml_rl.problems.curves import LEAST, log_ratios, parts_of
 from maml_rl.problems.problem import TrainingProblem, in_precision
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Figure, Measure, Progress
 
 __all__ = ["HELD_OUT", "ComparisonOptions", "compared"]
 
 Array = NDArray[np.float64]
+ComparisonOptionsT = TypeVar("ComparisonOptionsT", bound="ComparisonOptions")
 
 HELD_OUT = (
     "digits-128",
@@ -32,7 +34,6 @@ HELD_OUT = (
     "beale",
 )
 LEARNED = "learned"
-_LEAST = 1e-12  # of a loss over the first one: what is below counts as 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class ComparisonOptions(EvaluationOptions):
         """The least value of each option that is a number."""
         return {**super().least(), "steps": 1, "horizon": 1}
 
-    def resolved(self, horizon: int) -> "ComparisonOptions":
-        """With numbers where nothing is given.
+    def resolved(self: ComparisonOptionsT, horizon: int, each: int = 5) -> ComparisonOptionsT:
+        """With numbers where nothing is given: of steps, and of trainings of each problem.
 
         Raises:
             ValueError: a training has fewer steps than parts.
@@ -64,7 +65,7 @@ class ComparisonOptions(EvaluationOptions):
         steps, whole = self.steps or 20, self.horizon or horizon
         if whole < steps:
             raise ValueError(f"`horizon` must be at least `steps` {steps}, got {whole}.")
-        return replace(self, steps=steps, horizon=whole, tasks=self.tasks or 5 * len(self.problems))
+        return replace(self, steps=steps, horizon=whole, tasks=self.tasks or each * len(self.problems))
 
 
 class Comparison(NamedTuple):
@@ -82,13 +83,13 @@ class Comparison(NamedTuple):
 
     def final_ratio(self, other: str) -> float:
         """The other's final loss over the learned optimiser's, each a mean over seeds: above 1 it is better."""
-        floor = _LEAST * float(self.first.mean())
+        floor = LEAST * float(self.first.mean())
         ends = {name: max(float(self.curves[name][:, -1].mean()), floor) for name in (other, LEARNED)}
         return ends[other] / ends[LEARNED]
 
     def speed_up(self, other: str) -> float:
         """How many times sooner the learned one has the other's final loss, in parts of a training; 0 for never."""
-        mine, level = self.curves[LEARNED].mean(0), max(self.curves[other][:, -1].mean(), _LEAST * self.first.mean())
+        mine, level = self.curves[LEARNED].mean(0), max(self.curves[other][:, -1].mean(), LEAST * self.first.mean())
         return len(mine) / (first_below(mine, float(level)) + 1)
 
 
@@ -124,14 +125,14 @@ def compared(
         seeds = torch.from_numpy(drawn[index :: len(names)]).to(device)
         lone = torch.full((len(seeds),), first_rate, dtype=weights.dtype, device=device)
         losses = trained(problem, rule, meta, lone, seeds, options.horizon)
-        curves, first, best = {LEARNED: _parts(losses, options.steps)}, losses[:, 0], {}
+        curves, first, best = {LEARNED: parts_of(losses, options.steps)}, losses[:, 0], {}
         done = _told(progress, done, groups)
         for name, baseline in BASELINES.items():
             grid = torch.tensor(RATES, dtype=weights.dtype, device=device).repeat_interleave(len(seeds))
             losses = trained(problem, baseline, {}, grid, seeds.repeat(len(RATES)), options.horizon)
             by_rate = losses.reshape(len(RATES), len(seeds), -1)
             chosen = tuned(by_rate, RATES, options.horizon // options.steps)
-            curves[name], best[name] = _parts(chosen.losses, options.steps), chosen.rate
+            curves[name], best[name] = parts_of(chosen.losses, options.steps), chosen.rate
             done = _told(progress, done, groups)
         comparisons.append(Comparison(curves, first, best))
     return _evaluation(measure, problems, comparisons, drawn, options)
@@ -143,13 +144,6 @@ def _told(progress: Progress | None, done: int, groups: int) -> int:
     return done + 1
 
 
-def _parts(losses: Array, parts: int) -> Array:
-    """The mean of each of K equal parts of curves [seeds, steps]; what is left over counts to the first one."""
-    length = losses.shape[1] // parts
-    kept = losses[:, losses.shape[1] - length * parts :]
-    return kept.reshape(len(losses), parts, length).mean(-1)
-
-
 def _evaluation(
     measure: Measure,
     problems: Sequence[TrainingProblem],
@@ -159,7 +153,7 @@ def _evaluation(
 ) -> Evaluation:
     count, logs = len(problems), {}
     for name in (LEARNED, *BASELINES):
-        of_problems = [_logs(each.curves[name], each.first) for each in comparisons]
+        of_problems = [log_ratios(each.curves[name], each.first) for each in comparisons]
         places = [divmod(task, count) for task in range(len(seeds))]
         logs[name] = np.stack([of_problems[problem][:, which] for which, problem in places], 1)
     told = [f"trainings of {options.horizon} steps; others at the best of {len(RATES)} learning rates."]
@@ -199,12 +193,6 @@ def _against_others(comparison: Comparison) -> dict[str, float]:
     return told
 
 
-def _logs(curves: Array, first: Array) -> Array:
-    """log10 of losses over the first one, at least -12: 0 and then each part, [K + 1, seeds]."""
-    ratios = np.concatenate([np.ones((len(first), 1)), curves / first[:, None]], 1)
-    return np.log10(np.maximum(ratios, _LEAST)).T
-
-
 def _figure(
     problems: Sequence[TrainingProblem], comparisons: Sequence[Comparison], options: ComparisonOptions
 ) -> Figure:
@@ -230,7 +218,7 @@ def _drawn(
             label = name if name == LEARNED else f"{name}, rate {each.rates[name]:.1g}"
             axes.plot(
                 at,
-                np.maximum(curves.mean(0), _LEAST * each.first.mean()),
+                np.maximum(curves.mean(0), LEAST * each.first.mean()),
                 label=label,
                 linewidth=2 if name == LEARNED else 1,
             )

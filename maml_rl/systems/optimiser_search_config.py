@@ -53,9 +53,9 @@ class ChildConfig:
     """
 
     problem: str = "digits-16-validation"
-    steps: int = 150
+    steps: int = 80
     rates: list[float] = field(default_factory=lambda: [1e-3, 1e-2, 1e-1, 1.0])
-    seeds: int = 1
+    seeds: int = 2
 
     def __post_init__(self) -> None:
         for name in ("steps", "seeds"):

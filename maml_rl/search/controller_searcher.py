@@ -28,19 +28,17 @@ class Learning:
     Attributes:
         method: "reinforce" or "ppo".
         learning_rate: Adam's.
-        entropy_weight: of the entropy of the words, which is added to what is maximised.
+        entropy_weight: of the entropy of the words, which is added to what is maximised. Where a controller settles,
+            programs whose scores differ by it differ in probability by a factor e.
         baseline_decay: of the running mean of batches' mean scores, which begins with the first batch.
-        standardised: whether advantages are divided by a running root of their mean square, with the same decay, so
-            that steps do not depend on the scale of scores.
         clip: how far PPO's ratio may leave 1.
         epochs: PPO's steps on a batch.
     """
 
     method: Literal["reinforce", "ppo"] = "reinforce"
-    learning_rate: float = 0.01
-    entropy_weight: float = 0.01
+    learning_rate: float = 0.005
+    entropy_weight: float = 0.003
     baseline_decay: float = 0.9
-    standardised: bool = True
     clip: float = 0.2
     epochs: int = 5
 
@@ -60,12 +58,10 @@ def controller(
 
     def initial(generator: torch.Generator) -> SearcherState:
         params = initial_controller(language, units, generator, dtype)
-        zero = torch.zeros((), dtype=torch.float64)
         return {
             "params": params,
             "adam": adam_start({GROUP: params}),
-            "baseline": zero,
-            "square": zero.clone(),
+            "baseline": torch.zeros((), dtype=torch.float64),
             "batches": torch.zeros((), dtype=torch.int64),
         }
 
@@ -115,15 +111,7 @@ def _slopes(
 
 
 def _advantages(state: SearcherState, scores: Tensor, learning: Learning) -> tuple[Tensor, dict[str, Tensor]]:
-    """Scores less the baseline, [B], and the running means after this batch."""
-    first, decay = int(state["batches"]) == 0, learning.baseline_decay
-    baseline = scores.mean() if first else state["baseline"]
-    advantages = scores - baseline
-    now = advantages.square().mean()
-    square = now if first else decay * state["square"] + (1 - decay) * now
-    running = {
-        "baseline": decay * baseline + (1 - decay) * scores.mean(),
-        "square": square,
-        "batches": state["batches"] + 1,
-    }
-    return (advantages / (square.sqrt() + 1e-8) if learning.standardised else advantages), running
+    """Scores less the baseline, [B], and the baseline after this batch."""
+    baseline, decay = scores.mean() if int(state["batches"]) == 0 else state["baseline"], learning.baseline_decay
+    after = decay * baseline + (1 - decay) * scores.mean()
+    return scores - baseline, {"baseline": after, "batches": state["batches"] + 1}

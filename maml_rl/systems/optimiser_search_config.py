@@ -74,17 +74,15 @@ class ControllerConfig:
         learning_rate: Adam's.
         entropy_weight: of the entropy of the words, which keeps the controller from settling early.
         baseline_decay: of the running mean of scores that advantages are taken from.
-        standardised: whether advantages are divided by their running size.
         clip: how far PPO's ratio may leave 1.
         epochs: PPO's steps on a batch.
     """
 
     learning: Literal["reinforce", "ppo"] = "reinforce"
     units: int = 64
-    learning_rate: float = 0.01
-    entropy_weight: float = 0.03
+    learning_rate: float = 0.005
+    entropy_weight: float = 0.003
     baseline_decay: float = 0.9
-    standardised: bool = True
     clip: float = 0.2
     epochs: int = 5
 
@@ -105,7 +103,6 @@ class ControllerConfig:
             self.learning_rate,
             self.entropy_weight,
             self.baseline_decay,
-            self.standardised,
             self.clip,
             self.epochs,
         )
@@ -170,7 +167,7 @@ class Config(RunConfig):
         """What is set and has no effect."""
         chosen = f"`searcher` {self.searcher!r}"
         if self.searcher != "controller":
-            names = ("learning", "units", "learning_rate", "entropy_weight", "baseline_decay", "standardised", "clip")
+            names = ("learning", "units", "learning_rate", "entropy_weight", "baseline_decay", "clip")
             remarks = changed_in_vain("controller", self.controller, (*names, "epochs"), chosen)
         elif self.controller.learning == "reinforce":
             remarks = changed_in_vain(

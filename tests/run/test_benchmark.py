@@ -23,6 +23,7 @@ def benchmark() -> Any:
     speed.SINE_TASKS, speed.SINE_ITERATIONS, speed.IMAGE_TASKS = 3, 2, 2
     lives = module.lifetime_speed
     lives.COUNTS, lives.LOOPED, lives.ROLLOUTS, lives.STEPS, lives.OBSERVATIONS = (2, 3), 2, 3, 4, 5
+    module.child_speed.PROGRAMS, module.child_speed.STEPS, module.child_speed.LOOPED = 3, 2, 1
     return module
 
 
@@ -42,6 +43,7 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
         "few_shot_images": {"iteration_s", "drawing_s", "floor_s", "iteration_per_floor", "drawing_share"},
         "lifetimes": {"maml_rl_2", "maml_rl_3", "hand_written_2", "loop_2", "estimator_loop_2", "maml_rl_per_loop_2",
                       "maml_rl_per_estimator_loop_2", "maml_rl_per_hand_written_2", "maml_rl_per_hand_written_3"},
+        "children": {"maml_rl", "mapped", "loop", "maml_rl_per_loop", "maml_rl_per_mapped"},
     }  # fmt: skip
     for section, keys in wanted.items():
         assert keys <= figures[section].keys()
@@ -70,6 +72,15 @@ def test_lifetimes_are_not_timed_where_a_loop_computes_something_else(
     monkeypatch.setattr(benchmark.lifetime_speed, "META_ENTROPY", 0.13)  # the hand-written loops read it, ours does not
     with pytest.raises(AssertionError, match="not close"):
         benchmark.lifetime_speed.lifetimes("cpu", 1)
+
+
+def test_children_are_not_timed_where_a_loop_computes_something_else(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = benchmark.child_speed.looped
+    monkeypatch.setattr(benchmark.child_speed, "looped", lambda problem, few, steps: whole(problem, few, steps + 1))
+    with pytest.raises(AssertionError, match="not close"):
+        benchmark.child_speed.children_speed("cpu", 1)
 
 
 @pytest.mark.parametrize(

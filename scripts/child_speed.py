@@ -93,7 +93,8 @@ def mapped(problem: TrainingProblem, programs: Program, steps: int) -> Tensor:
 
 def looped(problem: TrainingProblem, programs: Program, steps: int) -> Tensor:
     """One child after the other; see `Way`."""
-    return torch.tensor([[_alone(problem, program, rate, steps) for rate in RATES] for program in programs]).double()
+    ends = [[_alone(problem, program, rate, steps) for rate in RATES] for program in programs]
+    return torch.tensor(ends, dtype=torch.float64)
 
 
 def _alone(problem: TrainingProblem, program: Program, rate: float, steps: int) -> float:

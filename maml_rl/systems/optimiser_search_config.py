@@ -81,7 +81,7 @@ class ControllerConfig:
     learning: Literal["reinforce", "ppo"] = "reinforce"
     units: int = 64
     learning_rate: float = 0.005
-    entropy_weight: float = 0.003
+    entropy_weight: float = 0.01
     baseline_decay: float = 0.9
     clip: float = 0.2
     epochs: int = 5

@@ -18,7 +18,7 @@ CONFIG = Config(
     precision="float64",
     language=LanguageConfig(1, ["g", "m", "adam", "noise", "1"], ["{}", "-{}", "sqrt|{}|"], ["({} + {})", "({} ^ {})"]),
     child=ChildConfig("bowl", 8, [0.1, 1.0], 1),
-    controller=ControllerConfig(units=8),
+    controller=ControllerConfig(units=8, learning_rate=0.02),
     evolution=EvolutionConfig(16, 8),
     batch=8,
     best=5,
@@ -26,7 +26,7 @@ CONFIG = Config(
 )
 SEARCHERS: dict[str, dict[str, Any]] = {
     "reinforce": {"searcher": "controller"},
-    "ppo": {"searcher": "controller", "controller": ControllerConfig("ppo", units=8)},
+    "ppo": {"searcher": "controller", "controller": ControllerConfig("ppo", units=8, learning_rate=0.005)},
     "evolution": {"searcher": "evolution"},
     "random": {"searcher": "random"},
 }

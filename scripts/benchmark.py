@@ -8,7 +8,8 @@ on the contacts. `environments` has the same ratios for every MuJoCo task. `meta
 of pytorch-maml-rl: 40 tasks x 20 episodes x 100 steps at two points, 64x64 tanh, 10 iterations of conjugate gradient.
 `sinusoid` and `few_shot_images` are supervised: see supervised_speed.py. `lifetimes` compares meta-gradients of many
 learners that never start afresh with hand-written loops: see lifetime_speed.py. `optimisers` has the cost of a learned
-optimiser's step beside Adam's: see optimiser_speed.py.
+optimiser's step beside Adam's: see optimiser_speed.py. `children` trains by many update rules at once and one after the
+other: see child_speed.py.
 """
 
 import json
@@ -26,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for its neighbours, however this file was loaded
 
+import child_speed
 import lifetime_speed
 import numpy as np
 import optimiser_speed
@@ -95,6 +97,7 @@ def main(argv: Sequence[str]) -> int:
         "few_shot_images": lambda: supervised_speed.few_shot_images(*sizes),
         "lifetimes": lambda: lifetime_speed.lifetimes(options.device, options.repetitions),
         "optimisers": lambda: optimiser_speed.optimisers(options.device, options.repetitions),
+        "children": lambda: child_speed.children_speed(options.device, options.repetitions),
     }
     wanted = options.sections or list(sections)
     unknown = sorted(set(wanted) - sections.keys())

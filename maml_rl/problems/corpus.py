@@ -10,17 +10,24 @@ from maml_rl.problems.networks import classifier, convolutional_classifier, sine
 from maml_rl.problems.problem import TrainingProblem, noisy, sparse
 from maml_rl.supervised.digits import digits
 from maml_rl.supervised.omniglot import omniglot
-from maml_rl.supervised.task_distribution import Labelled
+from maml_rl.supervised.task_distribution import Labelled, Split
 
 __all__ = ["CORPUS", "OF_FILES", "problem_of"]
 
 _CHARACTERS, _SIDE = 20, 14
 
 
-def _on_digits(name: str, hidden: tuple[int, ...], activation: str = "relu", batch: int = 64) -> TrainingProblem:
-    """Digits for training; held-out losses are those of the test images."""
+def _on_digits(
+    name: str, hidden: tuple[int, ...], activation: str = "relu", batch: int = 64, held_out: Split = "test"
+) -> TrainingProblem:
+    """Digits for training; held-out losses are those of the test images where nothing is said."""
     splits = digits()
-    return classifier(name, splits["train"], splits["test"], hidden, activation, batch)  # type: ignore[arg-type]
+    return classifier(name, splits["train"], splits[held_out], hidden, activation, batch)  # type: ignore[arg-type]
+
+
+def _convolutional() -> TrainingProblem:
+    splits = digits()
+    return convolutional_classifier("digits, convolutions 8-16", splits["train"], splits["test"])
 
 
 CORPUS: dict[str, Callable[[], TrainingProblem]] = {
@@ -40,6 +47,9 @@ CORPUS: dict[str, Callable[[], TrainingProblem]] = {
     "digits-64-64": lambda: _on_digits("digits 64-64", (64, 64)),
     "digits-24-24-24-24-tanh": lambda: _on_digits("digits 24-24-24-24, tanh", (24, 24, 24, 24), "tanh"),
     "digits-32-batch-8": lambda: _on_digits("digits 32, batches of 8", (32,), batch=8),
+    "digits-convolutional": _convolutional,
+    "digits-16-validation": lambda: _on_digits("digits 16, validation", (16,), held_out="validation"),
+    "digits-32-validation": lambda: _on_digits("digits 32, validation", (32,), held_out="validation"),
     "sine-32-32": sine_regression,
     "sine-64": lambda: sine_regression((64,)),
 }

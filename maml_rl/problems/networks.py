@@ -1,7 +1,7 @@
 """Small networks to be trained, on real images and on sine waves."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -34,7 +34,7 @@ def classifier(
     Args:
         name: how tables call it.
         training: images and labels that steps draw from, with replacement.
-        held_out: those of the held-out loss, all at once.
+        held_out: those of the held-out loss and accuracy, all at once.
         hidden: units of each hidden layer.
         activation: of the hidden layers.
         batch: images in a step.
@@ -50,10 +50,11 @@ def classifier(
         chosen = _drawn(seed + k, batch, len(inputs))
         return cross_entropy(logits(params, inputs[chosen]), training.targets[chosen])
 
-    def on_others(params: Params, seed: Tensor, k: Tensor) -> Tensor:
-        return cross_entropy(logits(params, held_out.inputs.flatten(1)), held_out.targets)
+    def initial(seed: Tensor) -> Params:
+        return linear_layers(sizes, Seeded(seed), inputs.dtype)
 
-    return TrainingProblem(name, lambda seed: linear_layers(sizes, Seeded(seed), inputs.dtype), loss, on_others)
+    others = held_out._replace(inputs=held_out.inputs.flatten(1))
+    return TrainingProblem(name, initial, loss, *_on_others(logits, others))
 
 
 def convolutional_classifier(
@@ -64,7 +65,7 @@ def convolutional_classifier(
     Args:
         name: how tables call it.
         training: images and labels that steps draw from, with replacement.
-        held_out: those of the held-out loss, all at once.
+        held_out: those of the held-out loss and accuracy, all at once.
         channels: of each convolution.
         batch: images in a step.
     """
@@ -93,10 +94,7 @@ def convolutional_classifier(
         chosen = _drawn(seed + k, batch, len(images))
         return cross_entropy(logits(params, images[chosen]), training.targets[chosen])
 
-    def on_others(params: Params, seed: Tensor, k: Tensor) -> Tensor:
-        return cross_entropy(logits(params, held_out.inputs), held_out.targets)
-
-    return TrainingProblem(name, initial, loss, on_others)
+    return TrainingProblem(name, initial, loss, *_on_others(logits, held_out))
 
 
 def sine_regression(hidden: Sequence[int] = (32, 32), batch: int = 32) -> TrainingProblem:
@@ -125,6 +123,19 @@ def sine_regression(hidden: Sequence[int] = (32, 32), batch: int = 32) -> Traini
 
     name = f"sine, {'-'.join(map(str, hidden))}"
     return TrainingProblem(name, initial, error(batch, _BATCH), error(10 * batch, _BATCH + 10))
+
+
+def _on_others(logits: Callable[[Params, Tensor], Tensor], held_out: Labelled) -> tuple[DataLoss, DataLoss]:
+    """Cross-entropy and accuracy on all of the held-out data."""
+
+    def loss(params: Params, seed: Tensor, k: Tensor) -> Tensor:
+        return cross_entropy(logits(params, held_out.inputs), held_out.targets)
+
+    def accuracy(params: Params, seed: Tensor, k: Tensor) -> Tensor:
+        scores = logits(params, held_out.inputs)
+        return (scores.argmax(-1) == held_out.targets).to(scores.dtype).mean()
+
+    return loss, accuracy
 
 
 def _drawn(seed: Tensor, count: int, among: int) -> Tensor:

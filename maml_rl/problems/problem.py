@@ -27,12 +27,14 @@ class TrainingProblem(NamedTuple):
         initial: ``initial(seed)`` are the parameters before training; `seed` is an int64 scalar tensor.
         loss: ``loss(params, seed, k)`` is the loss of step k, on the data of that step if there are such.
         held_out: the same on data that are not trained on; `loss` itself where there are none.
+        accuracy: the share of those data that is classified rightly; None where nothing is classified.
     """
 
     name: str
     initial: Callable[[Tensor], Params]
     loss: DataLoss
     held_out: DataLoss
+    accuracy: DataLoss | None = None
 
 
 def inner_loss(problem: TrainingProblem) -> Loss:
@@ -116,4 +118,6 @@ def reparameterised(problem: TrainingProblem, spread: float) -> TrainingProblem:
     def in_own_units(loss: DataLoss) -> DataLoss:
         return lambda params, seed, k: loss(map_tree(torch.mul, params, factors(params, seed)), seed, k)
 
-    return problem._replace(initial=initial, loss=in_own_units(problem.loss), held_out=in_own_units(problem.held_out))
+    accuracy = None if problem.accuracy is None else in_own_units(problem.accuracy)
+    loss, held_out = in_own_units(problem.loss), in_own_units(problem.held_out)
+    return problem._replace(initial=initial, loss=loss, held_out=held_out, accuracy=accuracy)

@@ -25,9 +25,10 @@ from maml_rl.problems.corpus import problem_of
 from maml_rl.problems.lifetime import lifetime, log_uniform
 from maml_rl.problems.problem import TrainingProblem, in_precision, reparameterised
 from maml_rl.systems import system
+from maml_rl.systems.compared_trainings import ComparisonOptions
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
 from maml_rl.systems.learned_optimiser_config import Config
-from maml_rl.systems.learned_optimiser_evaluation import ComparisonOptions, compared
+from maml_rl.systems.learned_optimiser_evaluation import HELD_OUT, compared
 from maml_rl.systems.settings import device_of, generator_of
 from maml_rl.systems.system import MetricRoles, Metrics, State
 
@@ -115,7 +116,7 @@ class System(system.System[Config, ComparisonOptions]):
 
     def resolve(self, options: ComparisonOptions) -> ComparisonOptions:
         """The options with ten times the training's length where nothing is given."""
-        return options.resolved(10 * self.config.length, self.config.data)
+        return options.resolved(HELD_OUT, 10 * self.config.length, 5, self.config.data)
 
     def evaluate(
         self, states: Sequence[State], options: ComparisonOptions, progress: Progress | None = None

@@ -24,6 +24,7 @@ def benchmark() -> Any:
     lives = module.lifetime_speed
     lives.COUNTS, lives.LOOPED, lives.ROLLOUTS, lives.STEPS, lives.OBSERVATIONS = (2, 3), 2, 3, 4, 5
     module.optimiser_speed.WIDTH, module.optimiser_speed.STEPS = 16, 2
+    module.child_speed.PROGRAMS, module.child_speed.STEPS, module.child_speed.LOOPED = 3, 2, 1
     return module
 
 
@@ -45,6 +46,7 @@ def test_figures_are_printed_and_written(benchmark: Any, tmp_path: Path, capsys:
                       "maml_rl_per_estimator_loop_2", "maml_rl_per_hand_written_2", "maml_rl_per_hand_written_3"},
         "optimisers": {"adam_ms", "learned_ms", "gradient_ms", "learned_per_adam", "tensor_by_tensor_per_learned",
                        "training_step_per_adams"},
+        "children": {"maml_rl", "mapped", "loop", "maml_rl_per_loop", "maml_rl_per_mapped"},
     }  # fmt: skip
     for section, keys in wanted.items():
         assert keys <= figures[section].keys()
@@ -73,6 +75,15 @@ def test_lifetimes_are_not_timed_where_a_loop_computes_something_else(
     monkeypatch.setattr(benchmark.lifetime_speed, "META_ENTROPY", 0.13)  # the hand-written loops read it, ours does not
     with pytest.raises(AssertionError, match="not close"):
         benchmark.lifetime_speed.lifetimes("cpu", 1)
+
+
+def test_children_are_not_timed_where_a_loop_computes_something_else(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = benchmark.child_speed.looped
+    monkeypatch.setattr(benchmark.child_speed, "looped", lambda problem, few, steps: whole(problem, few, steps + 1))
+    with pytest.raises(AssertionError, match="not close"):
+        benchmark.child_speed.children_speed("cpu", 1)
 
 
 @pytest.mark.parametrize(

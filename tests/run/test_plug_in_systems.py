@@ -187,7 +187,7 @@ def test_what_is_no_system_is_one_line(
     [
         (
             "magic",
-            "there is no system 'magic'; there are learned_optimiser, maml, maml_trpo, meta_gradient, promp, reptile",
+            "there is no system 'magic'; there are learned_optimiser, maml, maml_trpo, meta_gradient, optimiser_search",
         ),
         (
             "nowhere.system",

@@ -11,7 +11,9 @@ from tests.run.script_runs import ROOT, Script, write_classes
 PRESETS = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs").rglob("*.yaml"))}
 SUPERVISED = [path for path, content in PRESETS.items() if content.get("system") == "maml"]
 META_GRADIENT = [path for path, content in PRESETS.items() if content.get("system") == "meta_gradient"]
-POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") not in ("maml", "meta_gradient")]
+SEARCHES = [path for path, content in PRESETS.items() if content.get("system") == "optimiser_search"]
+OTHERS = ("maml", "meta_gradient", "optimiser_search")
+POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") not in OTHERS]
 
 
 def _name(path: Path) -> str:
@@ -19,7 +21,7 @@ def _name(path: Path) -> str:
 
 
 def test_every_configuration_is_one_of_a_system_or_of_a_sweep() -> None:
-    others = PRESETS.keys() - {*SUPERVISED, *META_GRADIENT, *POLICIES}
+    others = PRESETS.keys() - {*SUPERVISED, *META_GRADIENT, *SEARCHES, *POLICIES}
     assert len(others) >= 1
     assert all(path.parent.name == "sweeps" for path in others)
 
@@ -41,6 +43,16 @@ def test_meta_gradients(path: Path, tmp_path: Path, script: Script) -> None:
     assert script("train", ["--config", str(path), "--output", run, *small]) == 0
     assert (tmp_path / "run" / "schedules.png").is_file()
     assert script("evaluate", ["--run", run, "--tasks", "2", "--steps", "1", "--updates", "2"]) == 0
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=_name)
+def test_searches(path: Path, tmp_path: Path, script: Script) -> None:
+    run = str(tmp_path / "run")
+    small = ["--batch", "4", "--iterations", "2", "--child.steps", "3", "--report_every", "1"]
+    assert script("train", ["--config", str(path), "--output", run, *small]) == 0
+    few = ["--problems", "[bowl]", "--horizon", "4", "--programs", "1"]
+    assert script("evaluate", ["--run", run, "--tasks", "1", "--steps", "2", *few]) == 0
+    assert (tmp_path / "run" / "trainings.png").is_file()
 
 
 @pytest.mark.parametrize("path", SUPERVISED, ids=_name)

@@ -18,10 +18,11 @@ from maml_rl.rl.online.hyperparameters import HyperparameterConfig
 from maml_rl.rl.policies import PolicyConfig
 from maml_rl.rl.recurrent.gru_policy import RecurrentConfig
 from maml_rl.run.checkpoint import fitted
+from maml_rl.systems.compared_trainings import ComparisonOptions
 from maml_rl.systems.evaluation import EvaluationOptions
 from maml_rl.systems.inner import InnerConfig
 from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
-from maml_rl.systems.learned_optimiser_evaluation import ComparisonOptions
+from maml_rl.systems.optimiser_search_config import ChildConfig, ControllerConfig
 from maml_rl.systems.registry import BUILT_IN, registered
 from maml_rl.systems.system import RunConfig, State
 from tests.systems.test_maml import SMALL as SUPERVISED
@@ -51,6 +52,13 @@ VALUES: dict[str, dict[str, Any]] = {
         "gamma": HyperparameterConfig(0.9, "one"),
         "traced": False,
     },
+    "optimiser_search": {
+        "precision": "float64",
+        "child": ChildConfig("bowl", 4, [0.01, 0.1], 2),
+        "controller": ControllerConfig(units=4),
+        "batch": 4,
+        "memory": 50,
+    },
     "promp": ADAPTING,
     "reptile": ADAPTING,
     "rl2": {**POLICIES, "policy": RecurrentConfig(4, [])},
@@ -77,7 +85,7 @@ def _options(system: Any) -> Any:
         name: 2 for name in ("episodes", "updates") if name in {field.name for field in fields(system.Options)}
     }
     if isinstance(system.resolve(system.Options()), ComparisonOptions):
-        small = {"problems": ["bowl", "softmax"]}
+        small = {"problems": ["bowl", "softmax"], "horizon": 6}
     return system.resolve(system.Options(steps=2, tasks=3, **small))
 
 

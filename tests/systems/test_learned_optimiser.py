@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.problems.comparison import BASELINES
+from maml_rl.systems.compared_trainings import ComparedTrainings
 from maml_rl.systems.learned_optimiser import Config, System
 from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
-from maml_rl.systems.learned_optimiser_evaluation import Comparison, comparison_table
+from maml_rl.systems.learned_optimiser_evaluation import comparison_table
 from maml_rl.systems.system import State
 
 Array = NDArray[np.float64]
@@ -25,7 +26,10 @@ CONFIG = Config(
     meta=MetaConfig(estimator="truncated", unroll=10, learning_rate=0.01),
     traced=False,
 )
-KINDS = {"per_parameter": OptimiserConfig(units=[8]), "hierarchical": OptimiserConfig("hierarchical", [4, 5, 6])}
+KINDS = {
+    "per_parameter": OptimiserConfig(units=[8]),
+    "hierarchical": OptimiserConfig("hierarchical", [4, 5, 6], [0.02, 0.1]),
+}
 
 
 def _lived(
@@ -94,22 +98,24 @@ def _stairs(*levels: float) -> Array:
 
 def test_comparisons_tell_which_is_better() -> None:
     mine, other = _stairs(8.0, 2.0, 1.0, 0.5), _stairs(8.0, 3.0, 2.5, 2.0)
-    comparison = Comparison({"learned": mine, "adam": other}, {"adam": 0.1})
-    assert comparison.final_ratio("adam") == 4
-    assert comparison.speed_up("adam") == 80 / 24  # the mean of the steps 21 to 24 is the first one at 2
-    worse = Comparison({"learned": other, "adam": mine}, {"adam": 0.1})
-    assert (worse.final_ratio("adam"), worse.speed_up("adam")) == (0.25, 0)
-    solved = Comparison({"learned": mine, "adam": 0 * other}, {"adam": 0.1})
-    assert 0 < solved.final_ratio("adam") < 1e-9
+    comparison = ComparedTrainings("bowl", {"learned": mine, "adam": other}, {"adam": 0.1})
+    assert comparison.final_ratio("learned", "adam") == 4
+    assert comparison.speed_up("learned", "adam") == 80 / 24  # the mean of the steps 21 to 24 is the first one at 2
+    worse = ComparedTrainings("bowl", {"learned": other, "adam": mine}, {"adam": 0.1})
+    assert (worse.final_ratio("learned", "adam"), worse.speed_up("learned", "adam")) == (0.25, 0)
+    solved = ComparedTrainings("bowl", {"learned": mine, "adam": 0 * other}, {"adam": 0.1})
+    assert 0 < solved.final_ratio("learned", "adam") < 1e-9
 
 
 def test_what_diverges_is_told_and_never_ahead() -> None:
     lost, other = _stairs(8.0, 2.0, 1.0, 0.5), _stairs(8.0, 3.0, 2.5, 2.0)
     lost[1, 70:] = np.nan
-    comparison = Comparison({"learned": lost, **dict.fromkeys(BASELINES, other)}, dict.fromkeys(BASELINES, 0.1))
-    assert (comparison.diverged, comparison.final_ratio("adam")) == (1, 0)
-    assert comparison.speed_up("adam") == 80 / 24  # it had been there
-    table = comparison_table(["bowl"], [comparison])
+    comparison = ComparedTrainings(
+        "bowl", {"learned": lost, **dict.fromkeys(BASELINES, other)}, dict.fromkeys(BASELINES, 0.1)
+    )
+    assert (comparison.diverged("learned"), comparison.final_ratio("learned", "adam")) == (1, 0)
+    assert comparison.speed_up("learned", "adam") == 80 / 24  # it had been there
+    table = comparison_table([comparison])
     assert "1 of its trainings diverged" in table
     assert table.count("0 of 1") == len(BASELINES)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maml_rl.core.rules.decays import DECAYS
 
-__all__ = ["BINARY", "OPERANDS", "UNARY", "Language", "Moment", "Program", "Words", "words_of"]
+__all__ = ["BINARY", "KEEP_LEFT", "OPERANDS", "UNARY", "Language", "Moment", "Program", "Words", "words_of"]
 
 Program: TypeAlias = Tensor
 """Operations in their order, [G, 5] whole numbers: two operands, the unary function of each, and the binary function of
@@ -120,13 +120,15 @@ def _dropped(x: Tensor, chance: Chance, probability: float) -> Tensor:
     return torch.where(chance() < probability, 0.0, x / (1 - probability))
 
 
+KEEP_LEFT = "{}"
+
 BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "({} + {})": torch.add,
     "({} - {})": torch.sub,
     "({} * {})": torch.mul,
     "({} / ({} + 1e-8))": lambda x, y: x / (y + _SMALL),
     "({} ^ {})": torch.pow,
-    "{}": lambda x, y: x,
+    KEEP_LEFT: lambda x, y: x,
 }
 """Binary functions by how a formula has them; the last one keeps its left side."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maml_rl.core.estimators.seeded import seeded_normal, seeded_uniform
 from maml_rl.core.rules.decays import share_of
-from maml_rl.core.rules.language import BINARY, FAST, OPERANDS, SLOW, UNARY, Language, Moment, Program, Words
+from maml_rl.core.rules.language import BINARY, FAST, KEEP_LEFT, OPERANDS, SLOW, UNARY, Language, Moment, Program, Words
 from maml_rl.core.rules.sgd import gradient
 from maml_rl.core.tree import flatten, unflatten
 from maml_rl.core.types import InnerState, Meta, Params, Rule
@@ -60,25 +60,30 @@ def programmed(
 
 
 def direction(language: Language, program: Program | Words, moment: Moment) -> Tensor:
-    """What a program makes of a moment, [P]."""
+    """What a program makes of a moment, [P]. A program of plain numbers computes what its result depends on, only."""
     operands: list[Callable[[], Tensor]] = [partial(OPERANDS[name], moment) for name in language.operands]
     for index in range(language.operations):
-        left, right, first, second, both = program[index]
-        sides = []
-        for side, (word, operand) in enumerate(((first, left), (second, right))):
-            values, chance = _one(operands, operand), cache(partial(moment.chance, index, side))
-            sides.append(_one([partial(UNARY[name], values, chance) for name in language.unary], word))
-        result = _one([partial(BINARY[name], *sides) for name in language.binary], both)
-        operands.append(partial(_kept, result))
+        operands.append(cache(partial(_operation, language, program[index], index, tuple(operands), moment)))
     return operands[-1]()
 
 
-def _one(choices: Sequence[Callable[[], Tensor]], index: Tensor | int) -> Tensor:
+def _operation(
+    language: Language, words: Any, index: int, operands: Sequence[Callable[[], Tensor]], moment: Moment
+) -> Tensor:
+    left, right, first, second, both = words
+
+    def side(which: int, operand: Tensor | int, word: Tensor | int) -> Tensor:
+        chance: Callable[[], Tensor] = partial(moment.chance, index, which)
+        drawn = chance if isinstance(word, int) else cache(chance)
+        return _one([UNARY[name] for name in language.unary], word, _one(operands, operand), drawn)
+
+    if isinstance(both, int) and language.binary[both] == KEEP_LEFT:
+        return side(0, left, first)
+    return _one([BINARY[name] for name in language.binary], both, side(0, left, first), side(1, right, second))
+
+
+def _one(choices: Sequence[Callable[..., Tensor]], index: Tensor | int, *arguments: Any) -> Tensor:
     """One of the results: computed alone where it is known which, or taken from all of them."""
     if isinstance(index, int):
-        return choices[index]()
-    return torch.stack([choice() for choice in choices])[index]
-
-
-def _kept(result: Tensor) -> Tensor:
-    return result
+        return choices[index](*arguments)
+    return torch.stack([choice(*arguments) for choice in choices])[index]

@@ -1,7 +1,8 @@
 """A synaptic learning rule, learned over tasks (Bengio, Bengio and Cloutier, 1991; Bengio et al., 1992)."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,7 @@ from maml_rl.core.estimators import Estimator, Lifetimes, full_unroll
 from maml_rl.core.meta_optimisers import MetaOptimiser, adam, clip_norm
 from maml_rl.core.rules.synaptic import COEFFICIENTS, RULE, TERMS, initial_synaptic
 from maml_rl.core.schedules import constant, cosine
-from maml_rl.core.tree import map_tree, place
+from maml_rl.core.tree import expand, map_tree, place
 from maml_rl.core.types import Meta
 from maml_rl.problems.lessons import Lesson, Lessons, coded_patterns, drawn_lessons
 from maml_rl.problems.plastic_lifetime import curves_of, plastic_lifetime
@@ -30,7 +31,6 @@ from maml_rl.systems.system import MetricRoles, Metrics, State
 __all__ = ["Config", "System"]
 
 _INITIALISATION, _SPLIT, _LESSONS, _WEIGHTS, _CANDIDATES = range(5)  # streams of random numbers, kept apart
-_LARGEST = 3e38
 
 
 class System(system.System[Config, RuleOptions]):
@@ -64,7 +64,8 @@ class System(system.System[Config, RuleOptions]):
     def estimator(self) -> Estimator:
         """Of the meta-gradient through whole lifetimes."""
         config = self.config
-        lives = Lifetimes(config.lifetimes, config.presentations, loss_limit=100.0, traced=config.traced, stepwise=True)
+        whole = Lifetimes(config.lifetimes, config.presentations, loss_limit=100.0, apart=True)
+        lives = replace(whole, traced=config.traced, stepwise=True)
         return full_unroll(plastic_lifetime(self.network, self.dtype), lives)
 
     @cached_property
@@ -146,16 +147,19 @@ class System(system.System[Config, RuleOptions]):
         return place(drawn_lessons(chosen, coded, self.network.kind, config.presentations, generator), self.device)
 
     def _gradient(self, meta: Meta, lessons: Lessons, iteration: int) -> tuple[Meta, Metrics]:
-        """The meta-gradient, no longer than `max_norm`."""
-        generator = generator_of(self.config.seed, _WEIGHTS, iteration)
-        memory = self.estimator.init(meta, generator)
+        """The mean of the lifetimes' meta-gradients, each of them no longer than `max_norm`.
+
+        Learning rules can make a lifetime chaotic, and its meta-gradient many powers of ten longer than the others'.
+        """
+        generator, theta = generator_of(self.config.seed, _WEIGHTS, iteration), expand(meta, self.config.lifetimes)
+        memory = self.estimator.init(theta, generator)
         weights = self._weights(iteration).to(lessons.target).expand_as(lessons.target)
-        estimate = self.estimator.estimate(meta, memory, (lessons, weights), generator)
-        wide = map_tree(lambda leaf: leaf.double().nan_to_num(0.0, _LARGEST, -_LARGEST), estimate.gradient)
-        clipped, norm = clip_norm(wide, self.config.meta.max_norm)
-        gradient = map_tree(lambda leaf: leaf.to(self.dtype), clipped)
+        estimate = self.estimator.estimate(theta, memory, (lessons, weights), generator)
+        slopes = map_tree(Tensor.double, estimate.gradient)
+        clipped, norms = torch.func.vmap(partial(clip_norm, longest=self.config.meta.max_norm))(slopes)
+        gradient = map_tree(lambda leaf: leaf.mean(0).to(self.dtype), clipped)
         told = {key: estimate.metrics[key] for key in ("meta_loss", "diverged")}
-        return gradient, {**told, "gradient_norm": float(norm)}
+        return gradient, {**told, "gradient_norm": float(norms.median())}
 
     def _scores(self, population: Meta, lessons: Lessons, iteration: int) -> tuple[Tensor, Metrics]:
         """Each candidate's objective, in the same lifetimes; metrics are means over those with a finite one."""

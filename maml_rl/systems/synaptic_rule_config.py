@@ -79,7 +79,7 @@ class MetaConfig:
             through long lifetimes begin tame.
         learning_rate: Adam's.
         final_learning_rate: where it ends, along a cosine; the same throughout where nothing is given.
-        max_norm: the largest norm of a meta-gradient; a longer one is scaled down to it.
+        max_norm: the largest norm of a lifetime's meta-gradient; a longer one is scaled down to it before the mean.
         sigma: the first step size of CMA-ES.
         population: candidates of an iteration of CMA-ES.
     """

@@ -177,18 +177,18 @@ def _share_learned(outcome: Outcome, tasks: Sequence[int]) -> float:
 
 
 def _draw_rules(outcomes: dict[str, Outcome], figure: Any) -> None:
-    """The coefficients as bars, a colour for each rule."""
+    """The coefficients as bars, a colour for each rule, as shares of the rule's largest one."""
     axes = figure.subplots()
     width = 0.8 / len(outcomes)
     for index, (name, outcome) in enumerate(outcomes.items()):
-        label = name if np.isnan(outcome.rate) else f"{name}, rate {outcome.rate:g}"
         heights = outcome.meta[RULE][COEFFICIENTS].double().cpu().numpy()
-        axes.bar(np.arange(len(TERMS)) + (index - 1) * width, heights, width, label=label)
+        largest = np.abs(heights).max() or 1.0
+        shifted = np.arange(len(TERMS)) + (index - 1) * width
+        axes.bar(shifted, heights / largest, width, label=f"{name}, largest {largest:.3g}")
     axes.set_xticks(range(len(TERMS)), TERMS)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_yscale("symlog", linthresh=1.0)
     axes.set_xlabel("term (x before the synapse, y behind it, w its weight, m the modulator)")
-    axes.set_ylabel("coefficient")
+    axes.set_ylabel("coefficient over the largest")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8)
 

@@ -49,7 +49,7 @@ def test_it_is_the_search_of_the_package() -> None:
         scales = np.array([1.0, 10.0, 100.0])
         search.tell([(row, float((scales * (row - CENTRE.numpy()) ** 2).sum())) for row in asked])
     _, memory = _searched(15)
-    np.testing.assert_allclose(memory["mean"].numpy(), search.mean, rtol=1e-9)
+    np.testing.assert_allclose(memory["mean"].numpy(), vars(search)["_mean"], rtol=1e-9)
     np.testing.assert_allclose(memory["covariance"].numpy(), vars(search)["_C"], rtol=1e-9, atol=1e-12)
     assert memory["sigma"] == pytest.approx(vars(search)["_sigma"], rel=1e-9)
 

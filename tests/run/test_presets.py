@@ -11,7 +11,9 @@ from tests.run.script_runs import ROOT, Script, write_classes
 PRESETS = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs").rglob("*.yaml"))}
 SUPERVISED = [path for path, content in PRESETS.items() if content.get("system") == "maml"]
 META_GRADIENT = [path for path, content in PRESETS.items() if content.get("system") == "meta_gradient"]
-POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") not in ("maml", "meta_gradient")]
+SYNAPTIC = [path for path, content in PRESETS.items() if content.get("system") == "synaptic_rule"]
+OTHERS = ("maml", "meta_gradient", "synaptic_rule")
+POLICIES = [path for path, content in PRESETS.items() if content.get("system", "maml") not in OTHERS]
 
 
 def _name(path: Path) -> str:
@@ -19,7 +21,7 @@ def _name(path: Path) -> str:
 
 
 def test_every_configuration_is_one_of_a_system_or_of_a_sweep() -> None:
-    others = PRESETS.keys() - {*SUPERVISED, *META_GRADIENT, *POLICIES}
+    others = PRESETS.keys() - {*SUPERVISED, *META_GRADIENT, *SYNAPTIC, *POLICIES}
     assert len(others) >= 1
     assert all(path.parent.name == "sweeps" for path in others)
 
@@ -41,6 +43,17 @@ def test_meta_gradients(path: Path, tmp_path: Path, script: Script) -> None:
     assert script("train", ["--config", str(path), "--output", run, *small]) == 0
     assert (tmp_path / "run" / "schedules.png").is_file()
     assert script("evaluate", ["--run", run, "--tasks", "2", "--steps", "1", "--updates", "2"]) == 0
+
+
+@pytest.mark.parametrize("path", SYNAPTIC, ids=_name)
+def test_synaptic_rules(path: Path, tmp_path: Path, script: Script) -> None:
+    if yaml.safe_load(path.read_text())["meta"]["optimiser"] == "cma_es":
+        pytest.importorskip("cmaes")
+    run = str(tmp_path / "run")
+    small = ["--lifetimes", "2", "--presentations", "10", "--iterations", "1", "--traced", "false"]
+    assert script("train", ["--config", str(path), "--output", run, *small]) == 0
+    assert script("evaluate", ["--run", run, "--tasks", "2", "--steps", "2", "--weights", "2"]) == 0
+    assert (tmp_path / "run" / "rule.png").is_file()
 
 
 @pytest.mark.parametrize("path", SUPERVISED, ids=_name)

@@ -68,7 +68,7 @@ def _curves(network: PlasticNetwork, theta: Meta, names: list[str], count: int) 
 
 @pytest.mark.parametrize("config", [CONFIG, BY_CMA_ES], ids=["gradient", "cma_es"])
 def test_a_rule_is_learned_that_teaches_functions_it_was_not_learned_on(config: Config) -> None:
-    rows, state = _lived(config, 25)
+    rows, state = _lived(config, 16)
     early, late = (np.mean([row["meta_loss"] for row in part]) for part in (rows[:3], rows[-3:]))
     assert late < 0.6 * early
     system = System(config)
@@ -91,10 +91,10 @@ def test_another_process_goes_on_to_the_bit(config: Config) -> None:
 
 @pytest.mark.parametrize("network", [PlasticNetwork(2), PlasticNetwork(2, 3, "tanh")], ids=["one layer", "two"])
 def test_the_estimators_meta_gradient_is_that_of_finite_differences(network: PlasticNetwork) -> None:
-    """Of whole lifetimes of 12 presentations with weights on the losses, each lifetime on a function of its own."""
+    """Of whole lifetimes of 7 presentations with weights on the losses, each lifetime on a function of its own."""
     names = ["xor", "and", "or"]
-    data = (_shown(network, names, 12), torch.linspace(0, 2, 12, dtype=torch.float64).expand(3, 12))
-    lives = Lifetimes(3, 12, stepwise=True)
+    data = (_shown(network, names, 7), torch.linspace(0, 2, 7, dtype=torch.float64).expand(3, 7))
+    lives = Lifetimes(3, 7, stepwise=True)
     estimator = full_unroll(plastic_lifetime(network, torch.float64), lives)
 
     def estimate(theta: Tensor) -> Any:

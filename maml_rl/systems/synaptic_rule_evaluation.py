@@ -189,6 +189,7 @@ def _draw_rules(outcomes: dict[str, Outcome], figure: Any) -> None:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("term (x before the synapse, y behind it, w its weight, m the modulator)")
     axes.set_ylabel("coefficient over the largest")
+    axes.set_axisbelow(True)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8)
 

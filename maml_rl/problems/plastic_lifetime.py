@@ -30,11 +30,16 @@ class Curves(NamedTuple):
     errors: Tensor
 
 
-def plastic_lifetime(network: PlasticNetwork, dtype: torch.dtype) -> Problem:
+def plastic_lifetime(network: PlasticNetwork, dtype: torch.dtype, logarithmic: bool = False) -> Problem:
     """Step k shows one pattern and moves the weights by the rule; its meta-loss is w_k times the mean loss over the
     counted patterns behind the step. The seed draws the initial weights, which is all the chance there is.
 
     Data of a step are `Lessons` without their leading dimensions, and w_k.
+
+    Args:
+        network: what lives.
+        dtype: of all numbers.
+        logarithmic: whether log(1 + loss) counts in the loss's place.
     """
     rule, loss = synaptic(), network.loss()
     coded = coded_patterns(network.inputs, network.kind, dtype)
@@ -49,7 +54,8 @@ def plastic_lifetime(network: PlasticNetwork, dtype: torch.dtype) -> Problem:
         signal, _ = rule.observe(loss, state, shown, theta, at)
         moved = rule.move(signal, state, theta, at).params
         total = network.output_input(moved, coded.to(lesson.pattern))
-        return {**carry, "params": moved}, weight * (lesson.counted * network.kind.loss(total, lesson.wanted)).sum()
+        missed = (lesson.counted * network.kind.loss(total, lesson.wanted)).sum()
+        return {**carry, "params": moved}, weight * (torch.log1p(missed) if logarithmic else missed)
 
     return Problem(begin, step)
 

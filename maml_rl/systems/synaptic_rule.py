@@ -62,11 +62,12 @@ class System(system.System[Config, RuleOptions]):
 
     @cached_property
     def estimator(self) -> Estimator:
-        """Of the meta-gradient through whole lifetimes."""
+        """Of the meta-gradient through whole lifetimes. There is no limit to losses: lifetimes beyond one would be left
+        out, and nothing would keep a rule from making more of them."""
         config = self.config
-        whole = Lifetimes(config.lifetimes, config.presentations, loss_limit=100.0, apart=True)
+        whole = Lifetimes(config.lifetimes, config.presentations, apart=True)
         lives = replace(whole, traced=config.traced, stepwise=True)
-        return full_unroll(plastic_lifetime(self.network, self.dtype), lives)
+        return full_unroll(plastic_lifetime(self.network, self.dtype, config.meta.logarithmic), lives)
 
     @cached_property
     def curves(self) -> Any:
@@ -162,18 +163,19 @@ class System(system.System[Config, RuleOptions]):
         return gradient, {**told, "gradient_norm": float(norms.median())}
 
     def _scores(self, population: Meta, lessons: Lessons, iteration: int) -> tuple[Tensor, Metrics]:
-        """Each candidate's objective, in the same lifetimes; metrics are means over those with a finite one."""
+        """Each candidate's objective, in the same lifetimes; the meta-loss is the median of the finite ones."""
         lives, candidates = self.config.lifetimes, self.config.meta.population
         generator = generator_of(self.config.seed, _WEIGHTS, iteration)
         seeds = torch.randint(2**62, (lives,), generator=generator).to(self.device)
         theta = map_tree(lambda leaf: leaf.repeat_interleave(lives, 0), population)
         shown = map_tree(lambda leaf: leaf.repeat(candidates, *[1] * (leaf.dim() - 1)), lessons)
         losses = self.curves(theta, seeds.repeat(candidates), shown).losses[:, 1:]
+        losses = torch.log1p(losses) if self.config.meta.logarithmic else losses
         weights = self._weights(iteration).to(losses)
         scores = (losses * weights).mean(1).reshape(candidates, lives).mean(1)
         finite = scores.isfinite()
-        mean = float(scores[finite].mean()) if bool(finite.any()) else float("inf")
-        return scores, {"meta_loss": mean, "diverged": float((~finite).sum())}
+        middle = float(scores[finite].median()) if bool(finite.any()) else float("inf")
+        return scores, {"meta_loss": middle, "diverged": float((~finite).sum())}
 
     def _weights(self, iteration: int) -> Tensor:
         """How much the loss behind each presentation counts, with mean 1, [T]."""

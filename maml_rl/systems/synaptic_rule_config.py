@@ -75,6 +75,8 @@ class MetaConfig:
         objective: "mean" counts all presentations of a lifetime alike, "final" the last tenth alone; "annealed" goes
             from the one to the other.
         annealing: iterations that "annealed" takes.
+        logarithmic: whether the logarithm of 1 + loss counts in the loss's place, so that lifetimes in which weights
+            grow without bound do not outweigh all others.
         initial: standard deviation of the rule's first coefficients. Small ones hardly move a weight, so meta-gradients
             through long lifetimes begin tame.
         learning_rate: Adam's.
@@ -87,6 +89,7 @@ class MetaConfig:
     optimiser: Literal["gradient", "cma_es"] = "gradient"
     objective: Literal["mean", "final", "annealed"] = "mean"
     annealing: int = 100
+    logarithmic: bool = False
     initial: float = 0.01
     learning_rate: float = 0.03
     final_learning_rate: float | None = None

@@ -159,10 +159,7 @@ def _evaluation(
         told.append(f"all responses right at the end, {group}, {len(chosen)} tasks: {', '.join(shares)}.")
     best = ", ".join(f"{name} {outcomes[name].rate:g}" for name in (_DELTA, _HEBB))
     told.append(f"Rates of the others, the best of {len(RATES)} on these tasks: {best}.")
-    described = [
-        {"task": task.name, "group": task.group, "learned": float(share)}
-        for task, share in zip(tasks, also["learned"][-1], strict=True)
-    ]
+    described = [{"task": task.name, "group": task.group} for task in tasks]
     settings = {"presentations": options.presentations, "weights": options.weights}
     figures = {
         "rule.png": Figure(partial(_draw_rules, outcomes), (8, 4)),

@@ -16,7 +16,7 @@ from maml_rl.core.tree import expand, flatten
 from maml_rl.core.types import Meta
 from maml_rl.problems.boolean import function_of
 from maml_rl.problems.lessons import Lessons, boolean_lesson, coded_patterns, drawn_lessons
-from maml_rl.problems.plastic_lifetime import Curves, curves_of, plastic_lifetime
+from maml_rl.problems.plastic_lifetime import Curves, curves_of, plastic_lifetime, responses_wrong
 from maml_rl.problems.plastic_network import PlasticNetwork
 from maml_rl.systems.settings import generator_of
 from maml_rl.systems.synaptic_rule import Config, System
@@ -146,6 +146,8 @@ def test_a_lifetime_that_diverges_costs_itself_only() -> None:
     curves = _curves(PlasticNetwork(2), rule_of({"m w": 1e100, "x m": 1e100}, torch.float64), ["and"] * 4, 12)
     assert not curves.losses[:, -1].isfinite().all()
     assert ((curves.errors >= 0) & (curves.errors <= 1)).all()
+    unlike, low = torch.tensor([torch.nan, torch.inf, -1.0]), torch.zeros(3)
+    assert responses_wrong(PlasticNetwork(2), unlike, low).tolist() == [True, True, False]
     system = System(replace(CONFIG, meta=replace(CONFIG.meta, initial=1e30)))
     state, metrics = system.iterate(system.initial_state(), 0)
     assert metrics["diverged"] > 0

@@ -12,7 +12,17 @@ from maml_rl.systems.system import MetricRoles, RunConfig, System
 
 __all__ = ["BUILT_IN", "Registered", "registered"]
 
-BUILT_IN = ("learned_optimiser", "maml", "maml_trpo", "meta_gradient", "optimiser_search", "promp", "reptile", "rl2")
+BUILT_IN = (
+    "learned_optimiser",
+    "maml",
+    "maml_trpo",
+    "meta_gradient",
+    "optimiser_search",
+    "promp",
+    "reptile",
+    "rl2",
+    "synaptic_rule",
+)
 """Modules of `maml_rl.systems`; a name with a dot is a module of one's own."""
 
 

@@ -24,6 +24,7 @@ from maml_rl.systems.inner import InnerConfig
 from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
 from maml_rl.systems.optimiser_search_config import ChildConfig, ControllerConfig
 from maml_rl.systems.registry import BUILT_IN, registered
+from maml_rl.systems.synaptic_rule_config import TasksConfig
 from maml_rl.systems.system import RunConfig, State
 from tests.systems.test_maml import SMALL as SUPERVISED
 
@@ -62,6 +63,13 @@ VALUES: dict[str, dict[str, Any]] = {
     "promp": ADAPTING,
     "reptile": ADAPTING,
     "rl2": {**POLICIES, "policy": RecurrentConfig(4, [])},
+    "synaptic_rule": {
+        "precision": "float64",
+        "tasks": TasksConfig(inputs=2, held_out=3),
+        "presentations": 10,
+        "lifetimes": 2,
+        "traced": False,
+    },
 }
 IN_ENVIRONMENTS = {"maml_trpo", "meta_gradient", "promp", "reptile", "rl2"}
 FILMED, EXPORTED = {"maml_trpo", "promp", "reptile", "rl2"}, {"maml_trpo", "promp", "reptile"}

@@ -18,8 +18,8 @@ train: $(VENV)/ready  ## meta-train 2D navigation in minutes, then the table and
 	$(BIN)/python scripts/evaluate.py --run $(RUN) --steps 3
 	$(BIN)/python scripts/render.py --run $(RUN) --steps 0 1 3 --tasks 3 --output $(RUN)/paths.png
 
-test: $(VENV)/ready  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: $(VENV)/ready  ## all tests but the slow ones, a file on each of two cores
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-metaworld: .venv-metaworld/ready  ## the tests of Meta-World, in an environment with the MuJoCo that it pins
 	.venv-metaworld/bin/python -m pytest tests/envs/test_meta_world.py
@@ -34,7 +34,7 @@ check: $(VENV)/ready  ## formatting, lint, types, fast tests: green before every
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+import envs  # noqa: F401  # registers them
 from maml_rl.run.cli import settings_of, settings_of_each
 from maml_rl.run.config import system_named
 from maml_rl.run.errors import UsageError

@@ -84,7 +84,11 @@ def test_mapping_over_tasks_equals_a_loop() -> None:
     torch.testing.assert_close(mapped, torch.stack([adapted(p[0], p[1]) for p in problems]), rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("mode", [unrolled(), first_order(), first_order(True), implicit()], ids=str)
+@pytest.mark.parametrize(
+    "mode",
+    [unrolled(), first_order(), first_order(True), implicit()],
+    ids=["unrolled", "first_order", "first_order_with_signal", "implicit"],
+)
 def test_what_else_the_loss_computes_comes_out_with_each_step(mode: Mode) -> None:
     matrix, vector, start, _ = quadratic_problem(7)
     batches = [(matrix, vector), (matrix, 2 * vector), (2 * matrix, vector)]

@@ -70,7 +70,7 @@ class StoredNumbers:
         Raises:
             LookupError: there is none.
         """
-        path, evaluation = source.split()
+        path, evaluation = source.split(maxsplit=1)
         evaluation, _, measure = evaluation.partition(":")
         rows = [row for row in self.matching(path, "results") if row["evaluation"] == evaluation]
         measure = measure or (rows[0].get("measure", "") if rows else "")

@@ -150,7 +150,7 @@ def curve_rows(name: str, progress: dict[str, Array], columns: CurveColumns, mos
 
 
 def evaluation_rows(folder: Path) -> list[Row]:
-    """A row for each evaluation and measure, and its paired gain where a task's values are means of several."""
+    """A row for each evaluation and measure, and its paired gain where a task's values are means of several returns."""
     rows = []
     for path in sorted(folder.rglob("evaluation.json")):
         evaluation = read_adaptation(path.parent, folder.name)
@@ -168,7 +168,7 @@ def evaluation_rows(folder: Path) -> list[Row]:
         numbers: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8")).get("numbers", {})
         rows += [{**head, "measure": name, **_values(entries)} for name, entries in numbers.items()]
         values = np.load(path.with_suffix(".npz"))["values"]
-        if values.ndim > 2:
+        if values.ndim > 2 and evaluation.measure.higher_is_better:
             per_task = values.reshape(*values.shape[:2], -1).mean(-1)
             rows.append({**head, "measure": "gain", **_numbered(*interval(per_task - per_task[0]))})
     return rows

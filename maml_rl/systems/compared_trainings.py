@@ -3,26 +3,28 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 
 from maml_rl.core.types import Rule
 from maml_rl.problems.comparison import RATES, Tuned, running_means, trained, tuned
-from maml_rl.problems.corpus import OF_FILES
-from maml_rl.problems.problem import TrainingProblem
+from maml_rl.problems.corpus import OF_FILES, problem_of
+from maml_rl.problems.problem import TrainingProblem, in_precision
 from maml_rl.systems.evaluation import EvaluationOptions, Figure
+from maml_rl.systems.settings import seeds_of
 
 __all__ = [
     "ComparedTrainings",
     "ComparisonOptions",
-    "drawn_seeds",
+    "described",
     "figure_of",
     "logarithms",
+    "problems_of",
     "trained_at_best_rate",
 ]
 
@@ -114,9 +116,33 @@ class ComparedTrainings(NamedTuple):
         return horizon / (reached[0] + horizon // _AT_THE_END) if len(reached) else 0.0
 
 
-def drawn_seeds(seed: int, count: int) -> NDArray[np.int64]:
-    """Seeds of trainings, [count]."""
-    return (SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(2)).astype(np.int64)
+def problems_of(
+    options: ComparisonOptions, data: str | None, dtype: torch.dtype, device: torch.device
+) -> tuple[list[tuple[TrainingProblem, Tensor]], NDArray[np.int64]]:
+    """The problems of resolved options, each with the seeds of its trainings; and the seeds of all tasks, which go from
+    one problem to the next.
+
+    Raises:
+        ValueError: a problem there is none of.
+    """
+    assert options.problems
+    assert options.tasks
+    names, drawn = options.problems[: options.tasks], seeds_of(options.seed, options.tasks)
+    problems = [in_precision(problem_of(name, data), dtype) for name in names]
+    seeds = [torch.from_numpy(drawn[place :: len(names)]).to(device) for place in range(len(names))]
+    return list(zip(problems, seeds, strict=True)), drawn
+
+
+def described(
+    comparisons: Sequence[ComparedTrainings],
+    seeds: NDArray[np.int64],
+    further: Callable[[ComparedTrainings], dict[str, float]],
+) -> list[dict[str, Any]]:
+    """The tasks of an evaluation: trainings of one problem after the other."""
+    return [
+        {"problem": each.problem, "seed": int(seed), **further(each)}
+        for seed, each in zip(seeds, cycle(comparisons), strict=False)
+    ]
 
 
 def trained_at_best_rate(

@@ -18,7 +18,6 @@ from maml_rl.core.estimators import (
 from maml_rl.core.meta_optimisers import adam, clip_norm
 from maml_rl.core.rules.hierarchical import Units, hierarchical, initial_hierarchical
 from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, per_parameter
-from maml_rl.core.schedules import constant, cosine
 from maml_rl.core.tree import map_tree, place
 from maml_rl.core.types import Batch, Meta, Rule
 from maml_rl.problems.corpus import problem_of
@@ -29,7 +28,7 @@ from maml_rl.systems.compared_trainings import ComparisonOptions
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
 from maml_rl.systems.learned_optimiser_config import Config
 from maml_rl.systems.learned_optimiser_evaluation import HELD_OUT, compared
-from maml_rl.systems.settings import device_of, generator_of
+from maml_rl.systems.settings import device_of, generator_of, lateness_at, schedule_between
 from maml_rl.systems.system import MetricRoles, Metrics, State
 
 __all__ = ["Config", "System"]
@@ -59,9 +58,7 @@ class System(system.System[Config, ComparisonOptions]):
             schedules={"meta-loss": tuple(f"meta_loss {name}" for name in config.problems)},
         )
         meta = config.meta
-        last, end = meta.learning_rate, meta.final_learning_rate
-        schedule = constant(last) if end is None else cosine(last, end, config.iterations)
-        self._optimiser = adam(schedule)
+        self._optimiser = adam(schedule_between(meta.learning_rate, meta.final_learning_rate, config.iterations))
 
     @cached_property
     def estimators(self) -> dict[str, Estimator]:
@@ -152,5 +149,5 @@ class System(system.System[Config, ComparisonOptions]):
     def _lateness(self, iteration: int) -> Tensor:
         """How much the end of a training counts alone, [N, L]: 0 counts all steps alike, 1 the last tenth only."""
         meta = self.config.meta
-        late = {"uniform": 0.0, "final": 1.0, "annealed": min(iteration / meta.annealing, 1.0)}[meta.objective]
+        late = lateness_at(meta.objective, iteration, meta.annealing)
         return torch.full((self.config.lifetimes, meta.unroll), late, dtype=self.dtype, device=self.device)

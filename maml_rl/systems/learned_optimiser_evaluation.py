@@ -3,20 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from maml_rl.core.tree import flatten
 from maml_rl.core.types import Meta, Rule
 from maml_rl.problems.comparison import BASELINES, RATES, interquartile_mean, trained
-from maml_rl.problems.corpus import problem_of
-from maml_rl.problems.problem import in_precision
 from maml_rl.systems.compared_trainings import (
     ComparedTrainings,
     ComparisonOptions,
-    drawn_seeds,
+    described,
     figure_of,
     logarithms,
+    problems_of,
     trained_at_best_rate,
 )
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
@@ -61,16 +59,13 @@ def compared(
     Raises:
         ValueError: a problem there is none of.
     """
-    assert options.problems
     assert options.horizon
     assert options.steps
     assert options.tasks
-    names, weights, comparisons = options.problems[: options.tasks], flatten(meta), list[ComparedTrainings]()
-    problems = [in_precision(problem_of(name, data), weights.dtype) for name in names]
-    drawn = drawn_seeds(options.seed, options.tasks)
-    groups, done = len(names) * (1 + len(BASELINES)), 0
-    for index, problem in enumerate(problems):
-        seeds = torch.from_numpy(drawn[index :: len(names)]).to(weights.device)
+    weights, comparisons = flatten(meta), list[ComparedTrainings]()
+    problems, drawn = problems_of(options, data, weights.dtype, weights.device)
+    groups, done = len(problems) * (1 + len(BASELINES)), 0
+    for problem, seeds in problems:
         lone = weights.new_full((len(seeds),), float(np.sqrt(rates[0] * rates[1])))
         losses, best = {LEARNED: trained(problem, rule, meta, lone, seeds, options.horizon)}, {}
         done = _told(progress, done, groups)
@@ -79,14 +74,10 @@ def compared(
             losses[name], best[name] = chosen.losses, chosen.rate
             done = _told(progress, done, groups)
         comparisons.append(ComparedTrainings(problem.name, losses, best))
-    tasks = [
-        {"problem": each.problem, "seed": int(seed), **_against_others(each)}
-        for seed, each in zip(drawn, (comparisons[task % len(names)] for task in range(len(drawn))), strict=True)
-    ]
     return Evaluation(
         measure,
         logarithms(comparisons, LEARNED, options.steps, options.tasks),
-        tasks,
+        described(comparisons, drawn, _against_others),
         "parts of the training",
         comparison_table(comparisons),
         {"problems": options.problems, "horizon": options.horizon},

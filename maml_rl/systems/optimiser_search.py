@@ -71,7 +71,7 @@ class System(system.System[Config, SearchOptions]):
         """What proposes programs."""
         config = self.config
         if config.searcher == "controller":
-            return controller(self.language, config.batch, config.controller.units, config.controller.how)
+            return controller(self.language, config.batch, config.controller)
         if config.searcher == "evolution":
             return evolution(self.language, config.batch, config.evolution.population, config.evolution.tournament)
         return uniform(self.language, config.batch)

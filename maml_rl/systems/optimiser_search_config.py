@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from maml_rl.core.rules.language import BINARY, OPERANDS, UNARY, Language
-from maml_rl.search import Learning
+from maml_rl.search import ControllerConfig
 from maml_rl.systems.settings import changed_in_vain, require
 from maml_rl.systems.system import RunConfig
 
-__all__ = ["ChildConfig", "Config", "ControllerConfig", "EvolutionConfig", "LanguageConfig"]
+__all__ = ["ChildConfig", "Config", "EvolutionConfig", "LanguageConfig"]
 
 
 @dataclass(frozen=True)
@@ -62,50 +62,6 @@ class ChildConfig:
             require(f"child.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
         good = bool(self.rates) and all(0 < rate < float("inf") for rate in self.rates)
         require("child.rates", good, "positive numbers", self.rates)
-
-
-@dataclass(frozen=True)
-class ControllerConfig:
-    """An LSTM that draws programs, and how it learns from their scores.
-
-    Attributes:
-        learning: "reinforce" (Williams, 1992) or "ppo" (Schulman et al., 2017).
-        units: of the LSTM.
-        learning_rate: Adam's.
-        entropy_weight: of the entropy of the words, which keeps the controller from settling early.
-        baseline_decay: of the running mean of scores that advantages are taken from.
-        clip: how far PPO's ratio may leave 1.
-        epochs: PPO's steps on a batch.
-    """
-
-    learning: Literal["reinforce", "ppo"] = "reinforce"
-    units: int = 64
-    learning_rate: float = 0.005
-    entropy_weight: float = 0.01
-    baseline_decay: float = 0.9
-    clip: float = 0.2
-    epochs: int = 5
-
-    def __post_init__(self) -> None:
-        for name in ("units", "epochs"):
-            require(f"controller.{name}", getattr(self, name) > 0, "at least 1", getattr(self, name))
-        for name in ("learning_rate", "entropy_weight"):
-            value = getattr(self, name)
-            require(f"controller.{name}", 0 <= value < float("inf"), "finite and at least 0", value)
-        require("controller.baseline_decay", 0 <= self.baseline_decay < 1, "in [0, 1)", self.baseline_decay)
-        require("controller.clip", 0 < self.clip < 1, "between 0 and 1", self.clip)
-
-    @property
-    def how(self) -> Learning:
-        """How it learns, as `maml_rl.search` is told."""
-        return Learning(
-            self.learning,
-            self.learning_rate,
-            self.entropy_weight,
-            self.baseline_decay,
-            self.clip,
-            self.epochs,
-        )
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from maml_rl.core.rules.language import Language
 from maml_rl.core.rules.programmed import programmed
 from maml_rl.core.types import Rule
 from maml_rl.problems.comparison import BASELINES, RATES, interquartile_mean
-from maml_rl.problems.corpus import problem_of
-from maml_rl.problems.problem import in_precision
 from maml_rl.systems.compared_trainings import (
     ComparedTrainings,
     ComparisonOptions,
-    drawn_seeds,
+    described,
     figure_of,
     logarithms,
+    problems_of,
     trained_at_best_rate,
 )
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
@@ -121,28 +120,20 @@ def compared(
         options: resolved ones.
         progress: called after the trainings of each optimiser on each problem.
     """
-    assert options.problems
     assert options.horizon
     assert options.steps
     assert options.tasks
-    found, names = found_in(language, best, options.programs), options.problems[: options.tasks]
+    found, comparisons = found_in(language, best, options.programs), list[ComparedTrainings]()
     optimisers: Optimisers = {**{each.name: partial(_by_program, language, each.words) for each in found}, **REFERENCES}
-    drawn = drawn_seeds(options.seed, options.tasks)
-    problems = [in_precision(problem_of(name, data), dtype) for name in names]
-    comparisons = []
-    for index, problem in enumerate(problems):
-        seeds, done = torch.from_numpy(drawn[index :: len(names)]).to(device), index * len(optimisers)
-        comparison = ComparedTrainings(problem.name, {}, {})
+    problems, drawn = problems_of(options, data, dtype, device)
+    for problem, seeds in problems:
+        done, comparison = len(comparisons) * len(optimisers), ComparedTrainings(problem.name, {}, {})
         for place, (name, rule) in enumerate(optimisers.items()):
             chosen = trained_at_best_rate(problem, rule, seeds, options.horizon, dtype)
             comparison.losses[name], comparison.rates[name] = chosen.losses, chosen.rate
             if progress is not None:
-                progress(done + place + 1, len(names) * len(optimisers))
+                progress(done + place + 1, len(problems) * len(optimisers))
         comparisons.append(comparison)
-    tasks = [
-        {"problem": each.problem, "seed": int(seed), **{f"{name}_rate": rate for name, rate in each.rates.items()}}
-        for seed, each in zip(drawn, (comparisons[task % len(names)] for task in range(len(drawn))), strict=True)
-    ]
     settings = {
         "problems": options.problems,
         "horizon": options.horizon,
@@ -153,7 +144,7 @@ def compared(
     return Evaluation(
         measure,
         logs.pop(found[0].name),
-        tasks,
+        described(comparisons, drawn, lambda each: {f"{name}_rate": rate for name, rate in each.rates.items()}),
         "parts of the training",
         "\n".join(_told(comparisons, ratios, found, options.horizon)),
         settings,

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import SeedSequence
+from numpy.typing import NDArray
 
 from maml_rl.core.objectives import Objective, annealed, final, uniform, weighted
+from maml_rl.core.schedules import Schedule, constant, cosine
 
 __all__ = [
     "changed_in_vain",
     "device_of",
     "generator_of",
+    "lateness_at",
     "objective_at",
     "require",
     "require_objective",
     "require_weights",
+    "schedule_between",
+    "seeds_of",
 ]
 
 
@@ -39,6 +44,28 @@ def generator_of(seed: int, *stream: int) -> torch.Generator:
     """A generator on the CPU for one of a run's streams of random numbers, and for a place in it."""
     (word,) = SeedSequence([seed, *stream]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+
+
+def seeds_of(seed: int, count: int) -> NDArray[np.int64]:
+    """Seeds of so many trainings or lifetimes, from 0 to 2^62, [count]."""
+    return (SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(2)).astype(np.int64)
+
+
+def schedule_between(first: float, last: float | None, iterations: int) -> Schedule:
+    """From the first learning rate to the last one along a cosine; the first one throughout where there is no other."""
+    return constant(first) if last is None else cosine(first, last, iterations)
+
+
+def lateness_at(objective: str, moment: int, annealing: int) -> float:
+    """How much the end of a lifetime counts alone: 0 where its steps count alike ("uniform"), 1 for its end ("final"),
+    and from the one to the other along a line ("annealed").
+
+    Args:
+        objective: see above.
+        moment: the iteration.
+        annealing: iterations that "annealed" takes.
+    """
+    return {"uniform": 0.0, "final": 1.0, "annealed": min(moment / annealing, 1.0)}[objective]
 
 
 def objective_at(name: str | Sequence[float], moment: int, annealing: int) -> Objective:

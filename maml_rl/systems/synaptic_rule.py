@@ -14,7 +14,6 @@ from maml_rl.core.cma_es import cma_es, require_cmaes
 from maml_rl.core.estimators import Estimator, Lifetimes, full_unroll
 from maml_rl.core.meta_optimisers import MetaOptimiser, adam, clip_norm
 from maml_rl.core.rules.synaptic import COEFFICIENTS, RULE, TERMS, initial_synaptic
-from maml_rl.core.schedules import constant, cosine
 from maml_rl.core.tree import expand, map_tree, place
 from maml_rl.core.types import Meta
 from maml_rl.problems.lessons import Lesson, Lessons, coded_patterns, drawn_lessons
@@ -22,7 +21,7 @@ from maml_rl.problems.plastic_lifetime import curves_of, plastic_lifetime
 from maml_rl.problems.plastic_network import PlasticNetwork
 from maml_rl.systems import system
 from maml_rl.systems.evaluation import Evaluation, Measure, Progress
-from maml_rl.systems.settings import device_of, generator_of
+from maml_rl.systems.settings import device_of, generator_of, lateness_at, schedule_between
 from maml_rl.systems.synaptic_rule_config import Config
 from maml_rl.systems.synaptic_rule_evaluation import RuleOptions, evaluated
 from maml_rl.systems.synaptic_rule_tasks import Split, split_tasks
@@ -125,8 +124,7 @@ class System(system.System[Config, RuleOptions]):
 
     def _by_gradient(self) -> MetaOptimiser[Any]:
         meta = self.config.meta
-        last, end = meta.learning_rate, meta.final_learning_rate
-        return adam(constant(last) if end is None else cosine(last, end, self.config.iterations))
+        return adam(schedule_between(meta.learning_rate, meta.final_learning_rate, self.config.iterations))
 
     def _by_cma_es(self) -> MetaOptimiser[Any]:
         meta, seed = self.config.meta, self.config.seed
@@ -180,7 +178,7 @@ class System(system.System[Config, RuleOptions]):
     def _weights(self, iteration: int) -> Tensor:
         """How much the loss behind each presentation counts, with mean 1, [T]."""
         meta, count = self.config.meta, self.config.presentations
-        late = {"mean": 0.0, "final": 1.0, "annealed": min(iteration / meta.annealing, 1.0)}[meta.objective]
+        late = lateness_at(meta.objective, iteration, meta.annealing)
         last = -(-count // 10)
         behind = (torch.arange(count) >= count - last) * (count / last)
         return 1 - late + late * behind

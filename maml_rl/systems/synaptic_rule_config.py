@@ -72,7 +72,7 @@ class MetaConfig:
 
     Attributes:
         optimiser: "gradient" differentiates through whole lifetimes and takes steps of Adam; "cma_es" ranks candidates.
-        objective: "mean" counts all presentations of a lifetime alike, "final" the last tenth alone; "annealed" goes
+        objective: "uniform" counts all presentations of a lifetime alike, "final" the last tenth alone; "annealed" goes
             from the one to the other.
         annealing: iterations that "annealed" takes.
         logarithmic: whether the logarithm of 1 + loss counts in the loss's place, so that lifetimes in which weights
@@ -87,7 +87,7 @@ class MetaConfig:
     """
 
     optimiser: Literal["gradient", "cma_es"] = "gradient"
-    objective: Literal["mean", "final", "annealed"] = "mean"
+    objective: Literal["final", "uniform", "annealed"] = "uniform"
     annealing: int = 100
     logarithmic: bool = False
     initial: float = 0.01

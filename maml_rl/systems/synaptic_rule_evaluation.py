@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.random import SeedSequence
 from numpy.typing import NDArray
-from torch import Tensor
 
 from maml_rl.core.rules.synaptic import COEFFICIENTS, RULE, TERMS, rule_of
 from maml_rl.core.tree import expand, map_tree, place
@@ -18,7 +16,7 @@ from maml_rl.problems.lessons import Lesson, coded_patterns, drawn_lessons
 from maml_rl.problems.plastic_lifetime import Curves, curves_of
 from maml_rl.problems.plastic_network import PlasticNetwork
 from maml_rl.systems.evaluation import Evaluation, EvaluationOptions, Figure, Measure, Progress
-from maml_rl.systems.settings import generator_of
+from maml_rl.systems.settings import generator_of, seeds_of
 
 __all__ = ["RATES", "RuleOptions", "evaluated"]
 
@@ -112,7 +110,7 @@ def evaluated(
     generator = generator_of(options.seed, _ORDERS)
     every = [task for task in tasks for _ in range(count)]
     lessons = place(drawn_lessons(every, coded, network.kind, options.presentations, generator), theta.device)
-    seeds = _seeds(options.seed, len(every)).to(theta.device)
+    seeds = torch.from_numpy(seeds_of(options.seed, len(every))).to(theta.device)
     curves, total = curves_of(network, theta.dtype, replayed), 1 + 2 * len(RATES)
     done = 0
 
@@ -133,11 +131,6 @@ def evaluated(
         tried = [lived(rule_of({term: rate}), rate) for rate in RATES]
         outcomes[name] = min(tried, key=lambda each: (each.errors[..., -1].mean(), each.errors.mean()))
     return _evaluation(measure, tasks, outcomes, options)
-
-
-def _seeds(seed: int, count: int) -> Tensor:
-    drawn = SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(2)
-    return torch.from_numpy(drawn.astype(np.int64))
 
 
 def _evaluation(

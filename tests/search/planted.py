@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from maml_rl.core.rules.language import OPERANDS, UNARY, Language, Program
-from maml_rl.search import Learning, Searcher, controller, evolution, uniform
+from maml_rl.search import ControllerConfig, Searcher, controller, evolution, uniform
 
 LANGUAGE = Language(1, tuple(OPERANDS)[:12], tuple(UNARY)[:5], ("({} + {})", "({} * {})"))
 BATCH = 16
 SEARCHERS = {
-    "reinforce": controller(LANGUAGE, BATCH, 32, Learning("reinforce", 0.03, 0.01)),
-    "ppo": controller(LANGUAGE, BATCH, 32, Learning("ppo", 0.005, 0.01)),
+    "reinforce": controller(LANGUAGE, BATCH, ControllerConfig("reinforce", 32, 0.03, 0.01)),
+    "ppo": controller(LANGUAGE, BATCH, ControllerConfig("ppo", 32, 0.005, 0.01)),
     "evolution": evolution(LANGUAGE, BATCH, 32, 8),
     "random": uniform(LANGUAGE, BATCH),
 }

@@ -7,7 +7,7 @@ from torch import Tensor
 from maml_rl.core.rules.language import Language
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.core.types import Params
-from maml_rl.search import Learning, controller, initial_controller, log_probabilities, sampled
+from maml_rl.search import ControllerConfig, controller, initial_controller, log_probabilities, sampled
 from maml_rl.search.controller_searcher import surrogate
 
 LANGUAGE = Language(2, ("g", "m"), ("{}", "sign({})"), ("({} + {})", "{}"))
@@ -103,7 +103,7 @@ def test_ppo_begins_with_reinforces_gradient_and_is_cut_off_further_on() -> None
 @pytest.mark.parametrize("method", ["reinforce", "ppo"])
 def test_learning_follows_advantages_and_leaves_the_state_as_it_is(method: str) -> None:
     """The first batch's mean is the first baseline; a good program gets likelier, a bad one less likely."""
-    learner = controller(LANGUAGE, 4, 6, Learning(method, 0.01, 0.0, 0.9), torch.float64)  # type: ignore[arg-type]
+    learner = controller(LANGUAGE, 4, ControllerConfig(method, 6, 0.01, 0.0, 0.9), torch.float64)  # type: ignore[arg-type]
     state = learner.initial(_generator())
     kept, programs = map_tree(torch.clone, state), ALL[[5, 1900]]
     after, told = learner.learn(state, programs, torch.tensor([0.2, 0.8], dtype=torch.float64))
@@ -118,7 +118,7 @@ def test_learning_follows_advantages_and_leaves_the_state_as_it_is(method: str) 
 
 
 def test_an_entropy_weight_alone_makes_it_more_uniform() -> None:
-    learner = controller(LANGUAGE, 64, 6, Learning(learning_rate=0.05, entropy_weight=1.0), torch.float64)
+    learner = controller(LANGUAGE, 64, ControllerConfig(units=6, learning_rate=0.05, entropy_weight=1.0), torch.float64)
     state = {**learner.initial(_generator()), "params": _params()}
     entropies = []
     for index in range(30):

@@ -1,6 +1,7 @@
 """Small runs of meta-gradient reinforcement learning that tests live through."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from maml_rl.rl.online.learner import LearnerConfig, MetaLossConfig
 from maml_rl.rl.policies import PolicyConfig
 from maml_rl.systems.meta_gradient import Config, System
 from maml_rl.systems.meta_gradient_config import MetaConfig
+from tests.systems import living
 
 __all__ = ["CASES", "CHAIN", "CHEETAH", "COLOURS", "lived", "same"]
 
@@ -58,15 +60,8 @@ CASES = {
 }  # fmt: skip
 
 
-def lived(config: Config, iterations: int, state: Any = None, first: int = 0) -> tuple[list[dict[str, float]], Any]:
-    """The rows of metrics without times, and the state, after iterations from `first` on."""
-    system = System(config)
-    state, rows = system.initial_state() if state is None else state, []
-    for iteration in range(first, iterations):
-        state, metrics = system.iterate(state, iteration)
-        rows.append({name: value for name, value in system.row(metrics, state).items() if not name.endswith("_s")})
-    system.close()
-    return rows, state
+lived = partial(living.lived, System)
+"""Iterations of a new system of a configuration; see `tests.systems.living`."""
 
 
 def same(first: Any, second: Any) -> bool:

@@ -1,6 +1,7 @@
 """Learned optimisers as a system: they learn, what their objective counts, how they are held against others."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from maml_rl.systems.compared_trainings import ComparedTrainings
 from maml_rl.systems.learned_optimiser import Config, System
 from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
 from maml_rl.systems.learned_optimiser_evaluation import comparison_table
-from maml_rl.systems.system import State
+from tests.systems.living import lived
 
 Array = NDArray[np.float64]
 
@@ -31,16 +32,7 @@ KINDS = {
     "hierarchical": OptimiserConfig("hierarchical", [4, 5, 6], [0.02, 0.1]),
 }
 
-
-def _lived(
-    config: Config, iterations: int, state: State | None = None, first: int = 0
-) -> tuple[list[dict[str, float]], State]:
-    system, rows = System(config), []
-    state = system.initial_state() if state is None else state
-    for iteration in range(first, iterations):
-        state, metrics = system.iterate(state, iteration)
-        rows.append({name: value for name, value in metrics.items() if not name.endswith("_s")})
-    return rows, state
+_lived = partial(lived, System)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,7 @@
 """The search for update rules as a system: it finds better ones, goes on after a break, and keeps to its budget."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 import torch
 
 from maml_rl.core.tree import flatten, map_tree
-from maml_rl.search import best_of, nothing_found, remembered
+from maml_rl.search import ControllerConfig, best_of, nothing_found, remembered
 from maml_rl.systems.optimiser_search import Config, System
-from maml_rl.systems.optimiser_search_config import ChildConfig, ControllerConfig, EvolutionConfig, LanguageConfig
+from maml_rl.systems.optimiser_search_config import ChildConfig, EvolutionConfig, LanguageConfig
 from maml_rl.systems.optimiser_search_evaluation import found_in
-from maml_rl.systems.system import State
+from tests.systems.living import lived
 
 CONFIG = Config(
     precision="float64",
@@ -31,16 +32,7 @@ SEARCHERS: dict[str, dict[str, Any]] = {
     "random": {"searcher": "random"},
 }
 
-
-def _lived(
-    config: Config, iterations: int, state: State | None = None, first: int = 0
-) -> tuple[list[dict[str, float]], State]:
-    system, rows = System(config), []
-    state = system.initial_state() if state is None else state
-    for iteration in range(first, iterations):
-        state, metrics = system.iterate(state, iteration)
-        rows.append({name: value for name, value in metrics.items() if not name.endswith("_s")})
-    return rows, state
+_lived = partial(lived, System)
 
 
 @pytest.mark.parametrize("name", SEARCHERS)

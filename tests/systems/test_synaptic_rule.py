@@ -24,6 +24,7 @@ from maml_rl.systems.synaptic_rule_config import MetaConfig, NetworkConfig, Task
 from maml_rl.systems.synaptic_rule_evaluation import RuleOptions, evaluated
 from maml_rl.systems.synaptic_rule_tasks import split_tasks
 from maml_rl.systems.system import State
+from tests.systems.living import lived
 
 CONFIG = Config(
     precision="float64",
@@ -41,12 +42,7 @@ def _lived(
 ) -> tuple[list[dict[str, float]], State]:
     if config.meta.optimiser == "cma_es":
         pytest.importorskip("cmaes")
-    system, rows = System(config), []
-    state = system.initial_state() if state is None else state
-    for iteration in range(first, iterations):
-        state, metrics = system.iterate(state, iteration)
-        rows.append({name: value for name, value in metrics.items() if not name.endswith("_s")})
-    return rows, state
+    return lived(System, config, iterations, state, first)
 
 
 def _leaves(state: State) -> Tensor:
@@ -157,13 +153,13 @@ def test_a_lifetime_that_diverges_costs_itself_only() -> None:
 def test_the_objective_says_which_presentations_count() -> None:
     weights = {
         objective: System(replace(CONFIG, meta=replace(CONFIG.meta, objective=objective, annealing=4)))._weights(1)
-        for objective in ("mean", "final", "annealed")
+        for objective in ("uniform", "final", "annealed")
     }
-    assert weights["mean"].tolist() == [1.0] * 16
+    assert weights["uniform"].tolist() == [1.0] * 16
     assert weights["final"].tolist() == [0.0] * 14 + [8.0] * 2
-    torch.testing.assert_close(weights["annealed"], 0.75 * weights["mean"] + 0.25 * weights["final"])
+    torch.testing.assert_close(weights["annealed"], 0.75 * weights["uniform"] + 0.25 * weights["final"])
     estimates = [
-        System(replace(CONFIG, meta=replace(CONFIG.meta, objective=objective))) for objective in ("mean", "final")
+        System(replace(CONFIG, meta=replace(CONFIG.meta, objective=objective))) for objective in ("uniform", "final")
     ]
     told = [system._gradient(system.initial_state()["meta"], system._lessons(0), 0)[1] for system in estimates]
     assert told[0]["meta_loss"] != told[1]["meta_loss"]

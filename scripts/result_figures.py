@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from course_figures import Course, courses_of, draw_courses
+from course_figures import Course, axis_of, courses_of, draw_courses
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
 from scipy.stats import t as student_t
@@ -38,7 +38,7 @@ class Content(NamedTuple):
     """What a figure shows.
 
     Attributes:
-        style: `tasks` for single tasks of one run, `error` for a logarithmic axis.
+        style: `tasks` for single tasks of one run, `error` for a logarithmic axis, `training` for the parts of one.
         curves: at least one.
         tasks: each task's values, [N][K + 1]; empty without the style `tasks`.
         levels: the optimum and random play, where the run has them.
@@ -96,7 +96,7 @@ def draw(content: Content, path: Path) -> None:
 
 def _drawn(content: Content) -> Figure:
     if content.courses:
-        return draw_courses(content.courses)
+        return draw_courses(content.courses, axis_of(content.style))
     return _of_tasks(content) if content.tasks else _of_curves(content)
 
 
@@ -132,7 +132,8 @@ def _of_tasks(content: Content) -> Figure:
 def _of_curves(content: Content) -> Figure:
     """Curves with intervals, a little apart so that none hides another."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes, dashes, error = figure.subplots(), cycle(("--", ":", "-.")), "error" in content.style
+    axes, dashes = figure.subplots(), cycle(("--", ":", "-."))
+    error, training = ("error" in content.style, "training" in content.style)
     moving = [curve for curve in content.curves if len(curve.values) > 1]
     for curve in (curve for curve in content.curves if len(curve.values) == 1):
         axes.axhline(curve.values[0], linestyle=next(dashes), color="#555555", label=curve.name)
@@ -140,8 +141,9 @@ def _of_curves(content: Content) -> Figure:
         steps = np.arange(len(curve.values)) + shift
         axes.errorbar(steps, curve.values, curve.widths, marker="o", markersize=4, capsize=3, label=curve.name)
     episodes = any(curve.name == "RL²" for curve in moving)
-    axes.set_xlabel("gradient steps or past episodes" if episodes else "gradient steps")
-    axes.set_ylabel("mean squared error" if error else "return")
+    steps_of = "parts of the training" if training else "gradient steps"
+    axes.set_xlabel(f"{steps_of} or past episodes" if episodes else steps_of)
+    axes.set_ylabel("mean squared error" if error else "log10 of loss over first loss" if training else "return")
     axes.set_yscale("log" if error else "linear")
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # of MaxNLocator
     axes.grid(alpha=0.3, which="both" if error else "major")

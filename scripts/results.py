@@ -9,6 +9,7 @@
     {curve rl2/bandit; return_after; last 10; .1f}     mean of a learning curve's last ten rows
     {curve omniglot-5way-1shot/seed-1; minutes; 500; .1f}    the row of iteration 500; `median` for that of all rows
     {benchmark; sinusoid.maml_rl; .0f}                 a number of benchmark.json
+    {optimiser-search/random-1 last; formula; words}   a column that is no number
 
 A format may go on with `min` (instead of the mean over runs), `M` (in millions) and `x100` (in percent).
 """

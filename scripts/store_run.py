@@ -160,6 +160,7 @@ def evaluation_rows(folder: Path) -> list[Row]:
         head = {"evaluation": settings["checkpoint"] if own else path.parent.relative_to(folder).as_posix()}
         head |= {"iteration": settings["iteration"], "tasks": evaluation.task_count}
         head |= {key: settings[key] for key in ("episodes", "support") if key in settings}
+        head |= {"formula": settings["programs"][0]["formula"]} if settings.get("programs") else {}
         rates = settings.get("learning_rates", "")
         rates = rates if isinstance(rates, str) else " ".join(map(str, rates[:1] if len(set(rates)) == 1 else rates))
         head |= {"task_seed": settings["seed"], "rates": rates, **evaluation.references}

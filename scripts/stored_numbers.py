@@ -126,6 +126,8 @@ def shown(values: Sequence[float], style: Sequence[str], width: float | None = N
 
 def _value(rows: Sequence[Row], column: str, style: Sequence[str]) -> str:
     """A column as text: `2` is the value after two steps, `1-0` a difference, anything else a column's name."""
+    if style == ["words"]:
+        return rows[0][column].replace("|", "\\|")  # as it stands in a table
     if not column[0].isdigit():
         return shown([float(row[column]) for row in rows], style)
     step, _, base = column.partition("-")

@@ -116,7 +116,9 @@ def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(sc
     (run / "progress.csv").write_text("\n".join([head, *progress, ""]))
     returns = np.random.default_rng(0).normal(size=(2, 4, 5)) + np.array([0.0, 3.0])[:, None, None]
     settings = {"checkpoint": "best", "iteration": 200, "episodes": 5, "learning_rates": [0.1, 0.05], "seed": 1000}
-    evaluation = Evaluation(Measure("return", True), returns, [{}] * 4, settings=settings)
+    settings["programs"] = [{"formula": "(g + m)"}, {"formula": "m"}]
+    ratios = {"ratio": [0.5, 2.0, 8.0]}
+    evaluation = Evaluation(Measure("return", True), returns, [{}] * 4, settings=settings, numbers=ratios)
     write(evaluation, run / "best")
     columns: dict[str, Any] = {
         "system": "maml_trpo",
@@ -129,11 +131,13 @@ def test_a_run_is_stored_with_its_curve_its_evaluations_and_its_configuration(sc
     argv = ["--run", str(run), "--experiment", "cheetah", "--name", "seed-1", "--root", str(tmp_path)]
     for _ in range(2):  # the second time in the place of the first
         assert script("store_run", [*argv, "--commit", "0123456789abcdef"]) == 0
-    first, gain = rows_of(experiment / "results.csv")
+    first, further, gain = rows_of(experiment / "results.csv")
     assert (first["commit"], first["rates"], first["tasks"]) == ("0123456789", "0.1 0.05", "4")
     assert (first["iterations"], first["env_steps"], first["minutes"]) == ("250", "100000", "12.5")
     np.testing.assert_allclose(values(first), returns.mean((1, 2)), rtol=1e-12)
     np.testing.assert_allclose(float(first["interval_1"]), 1.96 * returns[1].mean(-1).std(ddof=1) / 2)
+    assert first["formula"] == "(g + m)"
+    assert (further["measure"], values(further).tolist()) == ("ratio", ratios["ratio"])
     gains = returns.mean(-1)[1] - returns.mean(-1)[0]
     assert gain["measure"] == "gain"
     np.testing.assert_allclose(float(gain["interval_1"]), 1.96 * gains.std(ddof=1) / 2)

@@ -43,6 +43,7 @@ CORPUS: dict[str, Callable[[], TrainingProblem]] = {
     "digits-32": lambda: _on_digits("digits 32", (32,)),
     "digits-linear": lambda: _on_digits("digits, linear", ()),
     "digits-16-16-tanh": lambda: _on_digits("digits 16-16, tanh", (16, 16), "tanh"),
+    "digits-16-16-16": lambda: _on_digits("digits 16-16-16", (16, 16, 16)),
     "digits-128": lambda: _on_digits("digits 128", (128,)),
     "digits-64-64": lambda: _on_digits("digits 64-64", (64, 64)),
     "digits-24-24-24-24-tanh": lambda: _on_digits("digits 24-24-24-24, tanh", (24, 24, 24, 24), "tanh"),

@@ -10,13 +10,16 @@ from maml_rl.core.estimators import Carry, Problem, seeded_uniform
 from maml_rl.core.types import Batch, InnerState, Meta, Rule
 from maml_rl.problems.problem import TrainingProblem, inner_loss
 
-__all__ = ["RuleOfSeed", "Weigh", "lifetime", "log_uniform"]
+__all__ = ["LARGEST", "RuleOfSeed", "Weigh", "lifetime", "log_uniform"]
 
 RuleOfSeed: TypeAlias = Callable[[Tensor], Rule]
 """``rule(seed)`` is the rule that a training moves by; the seed may draw the learning rate that it begins with."""
 
 Weigh: TypeAlias = Callable[[Tensor, Batch], Any]
 """``weigh(k, data)`` is w_k, with what the step is given as data, such as how far an annealing has come."""
+
+LARGEST = 14.0
+"""What the logarithm of a loss over the first one may come to, up or down: a loss of 0 has -13.8."""
 
 _SMALL = 1e-6
 

@@ -1,5 +1,7 @@
 """Regularised evolution: the oldest of a population dies, however good it is (Real et al., 2019)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,11 +10,15 @@ from maml_rl.search.searcher import Searcher, SearcherState
 
 __all__ = ["evolution", "mutated"]
 
+_ROUNDS = 20  # of mutations at most, until a formula is a new one
+
 
 def evolution(language: Language, batch: int, population: int, tournament: int) -> Searcher:
     """Children of the best of a few members drawn at random, with one word replaced by another one.
 
     The population is the last `population` programs that were scored. Until it is full, programs are drawn at random.
+    A child that has the formula of a living member, or of a sibling, has another word replaced, up to 20 times: many
+    words do not show in the formula, and a population of copies would not find anything.
 
     Args:
         language: of the programs.
@@ -38,7 +44,14 @@ def evolution(language: Language, batch: int, population: int, tournament: int) 
             return language.drawn(batch, generator)
         drawn = torch.randint(population, (batch, tournament), generator=generator)
         winners = drawn.gather(1, state["scores"][drawn].argmax(1, keepdim=True))[:, 0]
-        return mutated(language, state["programs"][winners], generator)
+        children = mutated(language, state["programs"][winners], generator)
+        living = {language.formula(program) for program in state["programs"]}
+        for _ in range(_ROUNDS):
+            copies = _copies([language.formula(child) for child in children], living)
+            if not copies:
+                break
+            children[copies] = mutated(language, children[copies], generator)
+        return children
 
     def learn(state: SearcherState, programs: Program, scores: Tensor) -> tuple[SearcherState, dict[str, float]]:
         members, levels = state["programs"].clone(), state["scores"].clone()
@@ -48,6 +61,11 @@ def evolution(language: Language, batch: int, population: int, tournament: int) 
         return {"programs": members, "scores": levels, "scored": state["scored"] + len(programs)}, {}
 
     return Searcher("evolution", initial, propose, learn)
+
+
+def _copies(formulas: Sequence[str], living: set[str]) -> list[int]:
+    """Where a formula stands that lives already, or that stood before."""
+    return [place for place, each in enumerate(formulas) if each in living or each in formulas[:place]]
 
 
 def mutated(language: Language, programs: Program, generator: torch.Generator) -> Program:

@@ -21,7 +21,7 @@ from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, p
 from maml_rl.core.tree import map_tree, place
 from maml_rl.core.types import Batch, Meta, Rule
 from maml_rl.problems.corpus import problem_of
-from maml_rl.problems.lifetime import lifetime, log_uniform
+from maml_rl.problems.lifetime import LARGEST, lifetime, log_uniform
 from maml_rl.problems.problem import TrainingProblem, in_precision, reparameterised
 from maml_rl.systems import system
 from maml_rl.systems.compared_trainings import ComparisonOptions
@@ -34,6 +34,7 @@ from maml_rl.systems.system import MetricRoles, Metrics, State
 __all__ = ["Config", "System"]
 
 _INITIALISATION, _LIFETIMES, _ESTIMATES = range(3)  # streams of random numbers, kept apart
+_WEIGHT_OF_THE_END = 10.0  # of each step of the last tenth, where it counts alone
 
 
 class System(system.System[Config, ComparisonOptions]):
@@ -137,10 +138,11 @@ class System(system.System[Config, ComparisonOptions]):
         late = 0.9 * config.length
 
         def weigh(k: Tensor, lateness: Batch) -> Any:
-            return 1 - lateness + lateness * (k >= late) * 10.0
+            return 1 - lateness + lateness * (k >= late) * _WEIGHT_OF_THE_END
 
         trainings = lifetime(in_precision(problem, self.dtype), rule, weigh)
-        lives = Lifetimes(config.lifetimes, config.length, loss_limit=100.0, traced=config.traced, stepwise=True)
+        limit = LARGEST * _WEIGHT_OF_THE_END
+        lives = Lifetimes(config.lifetimes, config.length, loss_limit=limit, traced=config.traced, stepwise=True)
         if meta.estimator == "truncated":
             return truncated_unroll(trainings, lives, meta.unroll)
         by = evolution_strategies if meta.estimator == "evolution" else persistent_evolution_strategies

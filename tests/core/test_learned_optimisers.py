@@ -12,7 +12,7 @@ from maml_rl.core import Rule, adapt
 from maml_rl.core.rules.hierarchical import Units, hierarchical, initial_hierarchical
 from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, per_parameter
 from maml_rl.core.tree import flatten, map_tree
-from maml_rl.core.types import Meta, Params
+from maml_rl.core.types import InnerState, Meta, Params
 from tests.core.problems import tanh_loss, tanh_problem
 
 STEPS = 5
@@ -44,7 +44,7 @@ def _path(rule: Rule, meta: Meta, params: Params, loss: Callable[..., Any] = tan
 def test_the_unit_of_the_loss_does_not_matter(rule: Rule, meta: Meta) -> None:
     params, _ = tanh_problem()
     plain = _path(rule, meta, params)
-    for factor in (1e-4, 300.0):
+    for factor in (1e-3, 300.0):
         scaled = _path(rule, meta, params, lambda *given, factor=factor: (factor * tanh_loss(*given)[0], ()))
         torch.testing.assert_close(scaled[-1], plain[-1], rtol=1e-5, atol=1e-7)
     assert (plain[-1]["a"] - params["a"]).abs().min() > 1e-5
@@ -127,15 +127,57 @@ def test_the_per_parameter_one_begins_as_adam() -> None:
     params = tanh_problem()[0]
     sizes = {name: (leaf.square().mean() + 0.01).sqrt() for name, leaf in params.items()}
     path = _path(per_parameter(STEPS), {OPTIMISER: still}, params)
-    mean = square = dict.fromkeys(params, 0.0)
+    mean = square = recent = dict.fromkeys(params, 0.0)
+    largest = dict.fromkeys(params, torch.tensor(0.0))
     for k, (before, after) in enumerate(pairwise(path)):
         slope = torch.func.grad(lambda phi: tanh_loss(phi, tanh_problem()[1], {}, 0)[0])(before)
         mean = {name: 0.9 * mean[name] + 0.1 * slope[name] for name in params}
         square = {name: 0.999 * square[name] + 0.001 * slope[name].square() for name in params}
+        recent = {name: 0.99 * recent[name] + 0.01 * slope[name].square().mean() for name in params}
         for name in params:
+            now = (recent[name] / (1 - 0.99 ** (k + 1))).sqrt()
+            largest[name] = max(largest[name], now)
             step = mean[name] / (1 - 0.9 ** (k + 1)) / (square[name] / (1 - 0.999 ** (k + 1))).sqrt()
-            wanted = before[name] - sizes[name] * STEPS**-0.5 * (1 - k / STEPS) * step
+            height = 1 + torch.log10(now / largest[name]) / 2
+            wanted = before[name] - sizes[name] * STEPS**-0.5 * (1 - k / STEPS) ** height * step
             torch.testing.assert_close(after[name], wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_there_is_no_schedule_where_gradients_have_vanished() -> None:
+    """Nine tenths of the training are over, so a schedule would leave a tenth of the step to the power p = 1."""
+    weights = initial_per_parameter([6], torch.Generator().manual_seed(0), torch.float64)
+    meta = {OPTIMISER: {**weights, "layer1.weight": 0 * weights["layer1.weight"]}}
+    params = {"one": torch.zeros(3, dtype=torch.float64), "other": torch.zeros(2, dtype=torch.float64)}
+    rule = per_parameter(2000)
+    state = InnerState(params, rule.start(params, meta))
+    for k in range(1801):
+        before = state
+        slope = 1.0 if k < 20 else 1e-3
+        signal = {"one": torch.full((3,), slope).double(), "other": torch.ones(2).double()}
+        state = rule.move(signal, before, meta, torch.tensor(k))
+    mean_square = (before.memory["square"][0] * 0.999 + 0.001 * 1e-6) / (1 - 0.999**1801)
+    longest = 0.1 * 2000**-0.5
+    assert float(before.params["one"][0] - state.params["one"][0]) == pytest.approx(
+        longest * 1e-3 / float(mean_square) ** 0.5, rel=1e-6
+    )
+    assert float(before.params["other"][0] - state.params["other"][0]) == pytest.approx(0.1 * longest, rel=1e-6)
+
+
+def test_steps_of_the_per_parameter_one_fall_with_the_gradients() -> None:
+    """Whatever the perceptron says: without noise a training is to come to rest, as Adam's does."""
+    (_, meta), (params, _) = CASES["per_parameter"], tanh_problem()
+    weights, own = meta[OPTIMISER], {"follow": torch.zeros(4, dtype=torch.float64)}
+    last = weights["layer1.weight"] * torch.tensor([[1.0], [0.0]], dtype=torch.float64)  # no say on the length
+    meta = {OPTIMISER: {**weights, **own, "layer1.weight": last}}
+    rule, slope = per_parameter(10_000), {name: torch.ones_like(leaf) for name, leaf in params.items()}
+    state, lengths = InnerState(params, rule.start(params, meta)), []
+    for k in range(150):
+        signal = slope if k < 50 else map_tree(lambda leaf: 1e-4 * leaf, slope)
+        moved = rule.move(signal, state, meta, torch.tensor(k))
+        lengths.append((flatten(moved.params) - flatten(state.params)).norm())
+        state = moved
+    assert lengths[49] > 1e-3
+    assert lengths[149] < 1e-2 * lengths[49]
 
 
 @every_rule

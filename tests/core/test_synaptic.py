@@ -1,5 +1,6 @@
 """The family of synaptic rules: its named points against closed forms and gradient descent, and that it is local."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -123,6 +124,20 @@ def test_meta_gradients_are_those_of_finite_differences(feedback: str) -> None:
 
     theta = _random_rule()[RULE][COEFFICIENTS].requires_grad_()
     assert torch.autograd.gradcheck(meta_loss, theta, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("feedback", "way"), [("transposed", 0.5), ("random", -3.0), ("global", None)])
+def test_the_error_reaches_hidden_units_on_the_way_that_is_asked_for(feedback: str, way: float | None) -> None:
+    """Worked out by hand for one hidden unit of weight 0.3 to the input and 0.5 to the output."""
+    network = PlasticNetwork(1, 1, "tanh", feedback=feedback)  # type: ignore[arg-type]
+    double = torch.float64
+    params = {HIDDEN: torch.tensor([[0.3, 0]], dtype=double), OUTPUT: torch.tensor([[0.5, 0]], dtype=double)}
+    shown = (torch.ones(1, dtype=double), torch.tensor(1.0, dtype=double), torch.tensor([-3.0], dtype=double))
+    modulator = network.loss()(params, shown, {}, 0)[1][HIDDEN].modulator
+    hidden = math.tanh(0.3)
+    error = 1 - math.tanh(0.5 * hidden)
+    expected = error if way is None else error * way * (1 - hidden**2)
+    torch.testing.assert_close(modulator, torch.tensor([expected], dtype=double), rtol=1e-12, atol=0)
 
 
 def test_the_order_of_hidden_units_does_not_matter() -> None:

@@ -66,6 +66,11 @@ def test_arrays_have_values_other_measures_and_the_tasks_numbers(tmp_path: Path)
         np.testing.assert_array_equal(arrays["task_goal"], [[0.5, 0], [0.5, 1], [0.5, 2]])
 
 
+def test_an_evaluations_further_numbers_are_in_its_file(tmp_path: Path) -> None:
+    evaluate.write(_evaluation(numbers={"ratio": [0.5, 2.0, np.nan]}), tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["numbers"] == {"ratio": [0.5, 2.0, None]}
+
+
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
     evaluate.write(_evaluation(values=np.where(VALUES < -8, np.inf, VALUES), tasks=TASKS), tmp_path)
     content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)

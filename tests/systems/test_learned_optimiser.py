@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from maml_rl.core.estimators import seeded_normal
 from maml_rl.core.tree import flatten, map_tree
+from maml_rl.core.types import Params
+from maml_rl.problems import TrainingProblem
 from maml_rl.problems.comparison import BASELINES
 from maml_rl.systems.compared_trainings import ComparedTrainings
 from maml_rl.systems.learned_optimiser import Config, System
@@ -74,6 +79,23 @@ def test_the_objective_says_which_steps_count() -> None:
     assert losses["final"][1] < losses["uniform"][1]  # losses fall
 
 
+def solved() -> TrainingProblem:
+    """A training whose loss is 0 from its second step on."""
+
+    def loss(params: Params, seed: Tensor, k: Tensor) -> Tensor:
+        return params["x"].square().sum() * (k == 0)
+
+    return TrainingProblem("solved", lambda seed: {"x": seeded_normal(seed, 2).double()}, loss, loss)
+
+
+@pytest.mark.parametrize("objective", ["uniform", "final"])
+def test_a_problem_that_is_solved_has_not_diverged(objective: Literal["uniform", "final"]) -> None:
+    meta = replace(CONFIG.meta, objective=objective)
+    rows, _ = _lived(replace(CONFIG, problems=[f"{__name__}:solved"], meta=meta), 2)
+    assert [row[f"diverged {__name__}:solved"] for row in rows] == [0, 0]
+    assert rows[1]["meta_loss"] < -6
+
+
 def test_no_problem_outweighs_the_others() -> None:
     """The meta-gradient of each is cut to `max_norm` before the mean, which Adam remembers a tenth of."""
     state = _lived(replace(CONFIG, meta=replace(CONFIG.meta, max_norm=1e-4)), 1)[1]
@@ -107,6 +129,8 @@ def test_what_diverges_is_told_and_never_ahead() -> None:
     )
     assert (comparison.diverged("learned"), comparison.final_ratio("learned", "adam")) == (1, 0)
     assert comparison.speed_up("learned", "adam") == 80 / 24  # it had been there
+    both = ComparedTrainings("bowl", {"learned": lost, "adam": lost}, {"adam": 0.1})
+    assert both.final_ratio("learned", "adam") == 0
     table = comparison_table([comparison])
     assert "1 of its trainings diverged" in table
     assert table.count("0 of 1") == len(BASELINES)

@@ -16,10 +16,10 @@ __all__ = ["OPTIMISER", "initial_per_parameter", "per_parameter"]
 OPTIMISER = "optimiser"
 """The group of meta-parameters that learned optimisers read."""
 
-DECAYS, SQUARE_DECAY = (0.5, 0.9, 0.99), 0.999
+DECAYS, SQUARE_DECAY, RECENT = (0.5, 0.9, 0.99), 0.999, 0.99
 OWN = 3 + 2 * len(DECAYS)  # features of a parameter
-SHARED = 1 + len(DECAYS) + 2  # features of its tensor, and of the training
-_LEAST_SIZE, _LEAST_SHARE, _SMALL, _EXPONENTS = 0.1, 1e-3, 1e-8, (-12.0, 2.0)
+SHARED = 1 + len(DECAYS) + 3  # features of its tensor, and of the training
+_LEAST_SIZE, _LEAST_SHARE, _SMALL, _LEAST_SQUARE, _EXPONENTS = 0.1, 1e-3, 1e-8, 1e-20, (-12.0, 2.0)
 
 
 def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: torch.dtype = torch.float32) -> Params:
@@ -38,20 +38,23 @@ def initial_per_parameter(hidden: Sequence[int], generator: Generator, dtype: to
 
 
 def per_parameter(horizon: int) -> Rule:
-    """phi_{k+1} = phi_k - r T^(-1/2) (1 - k / T)^p exp(s) (d + sum_i f_i n_i), with (d, s) = MLP(features).
+    """phi_{k+1} = phi_k - r T^(-1/2) (1 - k / T)^(p h) exp(s) (a d + sum_i f_i n_i), with (d, s) = MLP(features).
 
     n_i are the gradient and its running means with decays 0.5, 0.9 and 0.99 (corrected for their start), each over the
     root of the running mean of squares; their weights f_i are learned too and begin as Adam's. So is the power p, which
-    begins as 1: ordinary optimisers need a schedule for it. s lies between -12 and 2. r is the size of the parameter's
-    tensor, the root of the mean square of its first entries plus 0.01: of the first ones, because steps that grow with
-    what they move would grow exponentially. The longer the training, the shorter its steps: the learning rate that is
-    best for a bound on the regret of gradient descent goes with T^(-1/2) (Zinkevich, 2003), and a rule that is learned
-    on short trainings cannot find out.
+    begins as 1: where gradients are noisy, ordinary optimisers need a schedule for it. h is 1 while the tensor's
+    gradients are as large as they ever were, and falls to 0 as they fall to a hundredth of that: their noise vanishes
+    with them, and a schedule would be in the way. a is the root mean square over the tensor of the n_i with decay 0.9:
+    steps become short with the gradients, so that a loss without noise is followed to its least value. s lies between
+    -12 and 2. r is the size of the parameter's tensor, the root of the mean square of its first entries plus 0.01: of
+    the first ones, because steps that grow with what they move would grow exponentially. The longer the training, the
+    shorter its steps: the learning rate that is best for a bound on the regret of gradient descent goes with T^(-1/2)
+    (Zinkevich, 2003), and a rule that is learned on short trainings cannot find out.
 
     Features of a parameter: the gradient, its means, the n_i and the weight, each divided by its root mean square over
-    the tensor, so that none has a unit: a loss in other units is optimised alike. Features of its tensor: the root mean
-    squares of the n_i, which fall where gradients change their sign from step to step. Features of the training: how
-    much of it is over, as in VeLO (Metz et al., 2022), and its age, tanh(log10((k + 1) / 10)).
+    the tensor, so that none has a unit: a loss in other units is optimised alike. Features of its tensor: h, and the
+    root mean squares of the n_i, which fall where gradients change their sign from step to step. Features of the
+    training: how much of it is over, as in VeLO (Metz et al., 2022), and its age, tanh(log10((k + 1) / 10)).
 
     The weights are ``meta["optimiser"]``, made by `initial_per_parameter`.
 
@@ -62,7 +65,8 @@ def per_parameter(horizon: int) -> Rule:
     def start(params: Params, meta: Meta) -> Memory:
         flat = flatten(params)
         sizes = torch.stack([(leaf.square().mean() + _LEAST_SIZE**2).sqrt() for leaf in params.values()])
-        return {"means": flat.new_zeros(len(DECAYS), len(flat)), "square": torch.zeros_like(flat), "sizes": sizes}
+        of_tensors = {"sizes": sizes, "recent": torch.zeros_like(sizes), "largest": torch.zeros_like(sizes)}
+        return {"means": flat.new_zeros(len(DECAYS), len(flat)), "square": torch.zeros_like(flat), **of_tensors}
 
     def move(signal: Params, state: InnerState, meta: Meta, step: Any) -> InnerState:
         weights, memory = meta[OPTIMISER], state.memory
@@ -81,12 +85,19 @@ def per_parameter(horizon: int) -> Rule:
         share = (at / horizon).clamp(max=1)
         ages = torch.stack([share, torch.tanh(torch.log10((at + 1) / 10))])
         agreement = (sizes[-len(relative) :] + _SMALL**2).sqrt()
-        shared = torch.cat([agreement, ages[:, None].expand(-1, len(lengths))])
+        recent = RECENT * memory["recent"] + (1 - RECENT) * sizes[1]
+        now = recent / (1 - RECENT ** (at + 1)) + _LEAST_SQUARE
+        largest = torch.maximum(memory["largest"], now)
+        height = (1 + torch.log10(now / largest) / 4).clamp(min=0)
+        shared = torch.cat([agreement, height[None], ages[:, None].expand(-1, len(lengths))])
         direction, exponent = _perceptron(weights, scaled, shared, lengths)
-        longest = horizon**-0.5 * (1 - share).clamp(min=_LEAST_SHARE) ** weights["fall"]
+        left = (1 - share).clamp(min=_LEAST_SHARE)
+        longest = horizon**-0.5 * left ** (weights["fall"] * _spread(height[None], lengths)[0])
         length = longest * _spread(memory["sizes"][None], lengths)[0] * exponent.clamp(*_EXPONENTS).exp()
-        moved = leaf - length * (direction + weights["follow"] @ relative)
-        return InnerState(unflatten(moved, state.params), {**memory, "means": means, "square": square})
+        falling = _spread(agreement[-2:-1], lengths)[0]
+        moved = leaf - length * (falling * direction + weights["follow"] @ relative)
+        levels = {"recent": recent, "largest": largest}
+        return InnerState(unflatten(moved, state.params), {**memory, "means": means, "square": square, **levels})
 
     return Rule("per_parameter", start, gradient, move)
 

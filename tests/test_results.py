@@ -201,7 +201,7 @@ def test_gains_and_regrets_are_differences_of_returns() -> None:
                 mean = counts @ np.stack([values(row), values(other)]) / counts.sum()
                 np.testing.assert_allclose(mean, values(rows[run, evaluation, "return"]), atol=1e-9)
                 checked += 1
-    assert checked == 7 + 4 + 2
+    assert checked == 7 + 4 + 2 + 9
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/tasks.csv")), ids=lambda path: path.parent.name)

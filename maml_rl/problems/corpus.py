@@ -12,7 +12,7 @@ from maml_rl.supervised.digits import digits
 from maml_rl.supervised.omniglot import omniglot
 from maml_rl.supervised.task_distribution import Labelled, Split
 
-__all__ = ["CORPUS", "OF_FILES", "problem_of"]
+__all__ = ["CORPUS", "OF_FILES", "problem_of", "require_name"]
 
 _CHARACTERS, _SIDE = 20, 14
 
@@ -69,6 +69,12 @@ OF_FILES: dict[str, Callable[[str | None], TrainingProblem]] = {"omniglot-convol
 """Makes each training of this package whose data lie in a folder or archive that the user has."""
 
 
+def require_name(name: str) -> None:
+    """Raises `ValueError` unless this is in `CORPUS` or `OF_FILES`, or has the form ``package.module:function``."""
+    if ":" not in name and name not in (known := (*CORPUS, *OF_FILES)):
+        raise ValueError(f"there is no problem {name!r}; there are {', '.join(known)}, and package.module:function.")
+
+
 def problem_of(name: str, data: str | None = None) -> TrainingProblem:
     """The training of a name in `CORPUS` or `OF_FILES`, or what ``package.module:function`` returns.
 
@@ -83,10 +89,8 @@ def problem_of(name: str, data: str | None = None) -> TrainingProblem:
         return OF_FILES[name](data)
     if name in CORPUS:
         return CORPUS[name]()
-    module, colon, function = name.partition(":")
-    if not colon:
-        known = ", ".join((*CORPUS, *OF_FILES))
-        raise ValueError(f"there is no problem {name!r}; there are {known}, and package.module:function.")
+    require_name(name)
+    module, _, function = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError, TypeError) as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maml_rl.core.types import Rule
 from maml_rl.problems.comparison import RATES, Tuned, running_means, trained, tuned
-from maml_rl.problems.corpus import OF_FILES, problem_of
+from maml_rl.problems.corpus import OF_FILES, problem_of, require_name
 from maml_rl.problems.problem import TrainingProblem, in_precision
 from maml_rl.systems.evaluation import EvaluationOptions, Figure
 from maml_rl.systems.settings import seeds_of
@@ -50,6 +50,11 @@ class ComparisonOptions(EvaluationOptions):
 
     problems: list[str] | None = None
     horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.problems or []:
+            require_name(name)
 
     @classmethod
     def least(cls) -> dict[str, int]:

@@ -15,7 +15,7 @@ from maml_rl.core.tree import flatten, map_tree
 from maml_rl.core.types import Params
 from maml_rl.problems import TrainingProblem
 from maml_rl.problems.comparison import BASELINES
-from maml_rl.systems.compared_trainings import ComparedTrainings
+from maml_rl.systems.compared_trainings import ComparedTrainings, ComparisonOptions
 from maml_rl.systems.learned_optimiser import Config, System
 from maml_rl.systems.learned_optimiser_config import MetaConfig, OptimiserConfig
 from maml_rl.systems.learned_optimiser_evaluation import comparison_table
@@ -167,6 +167,7 @@ def test_evaluations_hold_it_against_tuned_optimisers() -> None:
         (lambda: replace(CONFIG, problems=["bowl", "bowl"]), "`problems` must be names, each once"),
         (lambda: replace(CONFIG, augmentation=0.5), "`augmentation` must be finite and at least 1"),
         (lambda: System(replace(CONFIG, problems=["bowel"])).prepare(), "there is no problem 'bowel'"),
+        (lambda: ComparisonOptions(problems=["bowl", "bowel"]), "there is no problem 'bowel'"),
         (lambda: System(replace(CONFIG, problems=["torch:zeros"])).prepare(), "problem 'torch:zeros': "),
         (lambda: System(replace(CONFIG, problems=["os:getcwd"])).prepare(), "must be a TrainingProblem, got str"),
     ],

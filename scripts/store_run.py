@@ -180,7 +180,7 @@ def _numbered(means: Array, widths: Array) -> Row:
 
 
 def _values(numbers: Sequence[float] | Array, name: str = "value") -> Row:
-    return {f"{name}_{place}": repr(float(number)) for place, number in enumerate(numbers)}
+    return {f"{name}_{place}": f"{number:.12g}" for place, number in enumerate(numbers)}
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,5 +1,6 @@
 """Laws of learned optimisers as inner rules: no unit of the loss, no order of parameters, derivatives."""
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from maml_rl.core import Rule, adapt
 from maml_rl.core.rules.hierarchical import Units, hierarchical, initial_hierarchical
-from maml_rl.core.rules.per_parameter import OPTIMISER, initial_per_parameter, per_parameter
+from maml_rl.core.rules.per_parameter import DECAYS, OPTIMISER, OWN, initial_per_parameter, per_parameter
 from maml_rl.core.tree import flatten, map_tree
 from maml_rl.core.types import InnerState, Meta, Params
 from tests.core.problems import tanh_loss, tanh_problem
@@ -161,6 +162,27 @@ def test_there_is_no_schedule_where_gradients_have_vanished() -> None:
         longest * 1e-3 / float(mean_square) ** 0.5, rel=1e-6
     )
     assert float(before.params["other"][0] - state.params["other"][0]) == pytest.approx(0.1 * longest, rel=1e-6)
+
+
+def test_the_perceptron_is_told_how_far_gradients_have_fallen() -> None:
+    """One unit passes the feature on to the exponent s: it is 1 at the first step, and at the second one, whose mean
+    square of gradients is (0.99 + 1e-4) / 1.99 of the first's, 1 + log10 of that / 4."""
+    still = map_tree(torch.zeros_like, initial_per_parameter([6], torch.Generator(), torch.float64))
+    still = {**still, "follow": torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)}
+    told = {**still, "layer0.weight": still["layer0.weight"].clone(), "layer1.weight": still["layer1.weight"].clone()}
+    told["layer0.weight"][0, OWN + 1 + len(DECAYS)] = told["layer1.weight"][1, 0] = 1.0
+    params, rule = {"w": torch.zeros(3, dtype=torch.float64)}, per_parameter(10)
+    moves = []
+    for weights in (still, told):
+        state, steps = InnerState(params, rule.start(params, {OPTIMISER: weights})), []
+        for k, slope in enumerate((1.0, 0.01)):
+            signal = {"w": torch.full((3,), slope, dtype=torch.float64)}
+            moved = rule.move(signal, state, {OPTIMISER: weights}, torch.tensor(k))
+            steps.append(float(moved.params["w"][0] - state.params["w"][0]))
+            state = moved
+        moves.append(steps)
+    heights = [math.log(one / other) for other, one in zip(*moves, strict=True)]
+    assert heights == pytest.approx([1, 1 + math.log10((0.99 + 1e-4) / 1.99) / 4], rel=1e-9)
 
 
 def test_steps_of_the_per_parameter_one_fall_with_the_gradients() -> None:
